@@ -1,0 +1,55 @@
+"""A doctor for the normalization layers of deep networks."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False  # as `typing` has it, without importing that
+if TYPE_CHECKING:
+    from normscope.comparison import compare
+    from normscope.diagnosis import diagnose
+    from normscope.finding import Finding
+    from normscope.graph.model import Graph
+    from normscope.live import watch
+    from normscope.record.recording import Recording
+
+__version__ = "0.1.0"
+
+__all__ = ["Finding", "Graph", "Recording", "compare", "diagnose", "report_metric", "watch"]
+
+_HOMES = {
+    "Finding": "normscope.finding",
+    "Graph": "normscope.graph.model",
+    "Recording": "normscope.record.recording",
+    "compare": "normscope.comparison",
+    "diagnose": "normscope.diagnosis",
+    "watch": "normscope.live",
+}
+
+
+def __getattr__(name: str) -> object:
+    # Lazy: `normscope --help` needs none of them, and a script's start should not pay for what it does not use.
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module `normscope` has no attribute `{name}`")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
+
+
+def report_metric(name: str, value: float, step: int | None = None) -> None:
+    """Tell the recording a number that the script computed, such as an accuracy; nothing outside an observed run.
+
+    Args:
+        name: what it is; equal names form one series.
+        value: the number, in whatever unit the name implies.
+        step: when; the current step of training by default.
+    """
+    # Outside an observed run the observer was never imported, and then there is nobody to tell.
+    observer = sys.modules.get("normscope.record.torch")
+    active = observer.active() if observer is not None and hasattr(observer, "active") else None
+    if active is not None:
+        active.metric(name, float(value), step)

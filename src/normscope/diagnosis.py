@@ -1,0 +1,188 @@
+"""From findings to one answer: causes before symptoms, a verdict, and whether normalization is to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from normscope import catalogue, engine
+from normscope.evidence import Evidence, of_recording
+from normscope.finding import CONFIDENCES, SEVERITIES, Finding, NotEvaluated
+from normscope.record.recording import Recording
+from normscope.rule import Rule
+
+Status = Literal["failing", "suspect", "healthy", "not_evaluated"]
+ACQUITTAL = "NS604"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`normalization_to_blame` is None when it is not known."""
+
+    status: Status
+    primary: str | None
+    normalization_to_blame: bool | None
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What was not seen: operations that are not understood, layers that never ran, and other gaps in plain words."""
+
+    opaque_operations: tuple[str, ...] = ()
+    unobserved_layers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The findings ranked so that the first is the root cause, each symptom right after its cause."""
+
+    recording: Recording
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    not_evaluated: tuple[NotEvaluated, ...]
+    coverage: Coverage
+
+
+def diagnose(recording: Recording, rules: Sequence[Rule] | None = None) -> Diagnosis:
+    """Judge a recording by `rules` (default: all that are on by default)."""
+    chosen = tuple(rules) if rules is not None else catalogue.selection()
+    return of_evidence(recording, of_recording(recording), chosen)
+
+
+def of_evidence(recording: Recording, evidence: Evidence, rules: Sequence[Rule]) -> Diagnosis:
+    found, skipped = engine.run(rules, evidence)
+    ranked = rank(explain(uncontradicted(found), {r.code: r for r in rules}))
+    return Diagnosis(
+        recording,
+        verdict(recording, ranked),
+        tuple(ranked),
+        tuple(skipped),
+        coverage(recording),
+    )
+
+
+def uncontradicted(findings: Sequence[Finding]) -> list[Finding]:
+    """Without an acquittal of a model that another finding blames: both in one answer would cancel out."""
+    blamed = {f.model for f in findings if f.severity in ("error", "warning")}
+    return [f for f in findings if f.code != ACQUITTAL or not blamed & {f.model, ""}]
+
+
+def explain(findings: Sequence[Finding], rules: dict[str, Rule]) -> list[Finding]:
+    """Fold symptoms under causes.
+
+    A rule's `explains` lists the codes of its symptoms. A cause takes over the severity of what it explains, up to its
+    own rule's highest; it does not explain what is worse than that, and an info explains no more than infos.
+    """
+    cause_of: dict[int, int] = {}
+    for i, symptom in enumerate(findings):
+        causes = [k for k, c in enumerate(findings) if k != i and _explains(c, symptom, rules)]
+        if causes:
+            cause_of[i] = max(causes, key=lambda k: (_weight(findings[k]), -k))
+    result: list[Finding] = []
+    for i, f in enumerate(findings):
+        root, seen = i, {i}
+        while root in cause_of and cause_of[root] not in seen:
+            root = cause_of[root]
+            seen.add(root)
+        if root != i:
+            result.append(replace(f, explained_by=findings[root].code))
+            continue
+        inherited = [s for k, s in enumerate(findings) if _root(k, cause_of) == i]
+        worst = max(SEVERITIES.index(s.severity or "info") for s in inherited)
+        cap = SEVERITIES.index(rules[f.code].severity)
+        result.append(replace(f, severity=SEVERITIES[min(worst, cap)]))
+    return result
+
+
+def _root(i: int, cause_of: dict[int, int]) -> int:
+    seen = {i}
+    while i in cause_of and cause_of[i] not in seen:
+        i = cause_of[i]
+        seen.add(i)
+    return i
+
+
+def _explains(cause: Finding, symptom: Finding, rules: dict[str, Rule]) -> bool:
+    rule = rules[cause.code]
+    related = not cause.model or not symptom.model or cause.model == symptom.model
+    strong = cause.severity != "info" or symptom.severity == "info"
+    able = SEVERITIES.index(rule.severity) >= SEVERITIES.index(symptom.severity or "info")
+    return symptom.code in rule.explains and related and strong and able
+
+
+def _weight(f: Finding) -> tuple[int, int]:
+    return SEVERITIES.index(f.severity or "info"), CONFIDENCES.index(f.confidence)
+
+
+def rank(findings: Sequence[Finding]) -> list[Finding]:
+    """Worst and surest causes first, each followed by its symptoms."""
+    causes = sorted(
+        (f for f in findings if f.explained_by is None),
+        key=lambda f: (*(-w for w in _weight(f)), f.code),
+    )
+    symptoms = sorted(
+        (f for f in findings if f.explained_by), key=lambda f: (*(-w for w in _weight(f)), f.code)
+    )
+    ordered: list[Finding] = []
+    for i, cause in enumerate(causes):
+        ordered.append(cause)
+        # A cause found in several models: each symptom goes below the one of its own model, others below the last.
+        last = cause.code not in {c.code for c in causes[i + 1 :]}
+        mine = [
+            s for s in symptoms if s.explained_by == cause.code and (last or s.model == cause.model)
+        ]
+        ordered += mine
+        symptoms = [s for s in symptoms if s not in mine]
+    return ordered
+
+
+def verdict(recording: Recording, ranked: Sequence[Finding]) -> Verdict:
+    """One answer from ranked findings; what was never observed is not called healthy."""
+    blamed = [f for f in ranked if f.severity in ("error", "warning") and not f.explained_by]
+    if blamed:
+        first = blamed[0]
+        status: Status = "failing" if first.severity == "error" else "suspect"
+        unsure = status == "suspect" and first.confidence == "low"
+        return Verdict(status, first.code, None if unsure else True, first.message)
+    if recording.events_of("keras") and not recording.models:
+        return Verdict(
+            "not_evaluated",
+            None,
+            None,
+            "This is a Keras model: it is not evaluated, because only PyTorch is observed.",
+        )
+    if not recording.models:
+        return Verdict("not_evaluated", None, None, "No forward pass of a PyTorch model was seen.")
+    if not any(m.norm_layers for m in recording.models.values()):
+        return Verdict(
+            "healthy",
+            None,
+            False,
+            "The model has no normalization layer, so normalization is not to blame.",
+        )
+    if not recording.steps:
+        return Verdict("not_evaluated", None, None, "No training step was seen.")
+    acquitted = next((f for f in ranked if f.code == ACQUITTAL), None)
+    if acquitted:
+        return Verdict("healthy", None, False, acquitted.message)
+    return Verdict("healthy", None, False, "No fault of normalization was found.")
+
+
+def coverage(recording: Recording) -> Coverage:
+    """What the recording's graphs and observers did not see."""
+    opaque = dict.fromkeys(o for g in recording.graphs for o in g.coverage.opaque)
+    called = {c.layer for p in recording.patterns.values() for c in p.calls}
+    silent = [
+        f"{recording.models[x.model].name}.{x.path}"
+        for x in recording.layers.values()
+        if x.id not in called
+    ]
+    notes = [g.coverage.note for g in recording.graphs if g.coverage.note]
+    notes += [f"{e.kind}: {e.detail}" for e in recording.events if e.kind in NOTED]
+    return Coverage(tuple(opaque), tuple(silent), tuple(dict.fromkeys(notes)))
+
+
+NOTED = ("compiled", "observer-error", "keras", "not-probed")

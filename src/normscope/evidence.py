@@ -1,0 +1,70 @@
+"""Evidence: what a rule may ask for by the names of its parameters.
+
+| name | what | given once per |
+|---|---|---|
+| `graph` | the captured graph | captured model |
+| `recording` | what training did | run |
+| `gap` | the answer of the gap probe | probed model |
+
+Missing evidence makes a rule *not evaluated*, never passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from normscope.record.recording import Recording
+
+HINTS: Mapping[str, str] = {
+    "graph": "no graph was captured: the script made no forward pass of a model with norm layers",
+    "recording": "observe a training run: `normscope run train.py`",
+    "gap": "the gap probe needs the script to end by itself with its model alive and training inputs kept",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known, as lists of values by evidence name."""
+
+    values: Mapping[str, list[object]]
+    hints: Mapping[str, str]
+
+    def bind(self, needs: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+        """Every combination of the asked-for values that belongs together.
+
+        A run has one recording; graphs and probe answers are matched by their model.
+        """
+        plural = [n for n in needs if n != "recording"]
+        shared = {"recording": self.values["recording"][0]} if "recording" in needs else {}
+        if not plural:
+            yield shared
+            return
+        first, *rest = plural
+        for value in self.values.get(first, []):
+            bound = {first: value}
+            for name in rest:
+                match_ = [v for v in self.values.get(name, []) if _model(v) == _model(value)]
+                if match_:
+                    bound[name] = match_[0]
+            if len(bound) == len(plural):
+                yield shared | bound
+
+    def missing(self, needs: tuple[str, ...]) -> str | None:
+        """The first asked-for name that there is no value of."""
+        return next((n for n in needs if not self.values.get(n)), None)
+
+
+def _model(value: object) -> object:
+    return getattr(value, "model", None)
+
+
+def of_recording(recording: Recording) -> Evidence:
+    """The evidence that a recording holds."""
+    values: dict[str, list[object]] = {
+        "recording": [recording],
+        "graph": list(recording.graphs),
+        **recording.measurements,
+    }
+    return Evidence(values, HINTS)

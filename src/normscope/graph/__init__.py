@@ -1,0 +1,1 @@
+"""What the model is: typed operations in execution order, captured from one real forward pass."""

@@ -1,0 +1,231 @@
+"""What was observed of a run. Rules and reports read this; it imports no framework.
+
+The words are those of the design: a *training forward* is an outermost model call whose autograd
+graph a later backward used, an *inference forward* is any other; a *step* is a change of trainable
+parameters after a training forward. Steps count from 1; events before the first step have step 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from normscope.graph.model import Graph, NormKind, Site
+
+ForwardKind = Literal["training", "inference"]
+
+
+class Layer(msgspec.Struct, kw_only=True):
+    """One normalization layer, or one functional call site with its own running statistics."""
+
+    id: int
+    model: int
+    path: str
+    type: str  # class name as the user knows it; `batch_norm` for a functional call
+    kind: NormKind = "batch"
+    channels: int = 0
+    eps: float = 1e-5
+    momentum: float | None = 0.1  # PyTorch's sense; None: cumulative average
+    affine: bool = True
+    tracks: bool = True  # keeps running statistics
+    synchronized: bool = False  # statistics pooled over ranks
+    registered: bool = True  # reachable from its model's `modules()`
+    site: Site | None = None  # where the user's code calls it
+    dtype: str = "float32"  # of the running statistics
+    fresh_at_start: bool | None = None  # running statistics were exactly 0 and 1 when first seen
+    fresh_at_end: bool | None = None  # and are so still
+    updates: int = 0  # times that running statistics were moved under observation
+    zero_gamma_at_start: float = 0.0  # share of channels whose scale is exactly 0
+    zero_gamma_at_end: float = 0.0
+    trainable: bool | None = None  # scale or shift requires a gradient at the end; None: not affine
+    optimized: bool = False  # scale or shift belongs to an optimizer that stepped
+    parameters_changed: bool | None = None  # scale or shift moved under observation; None: unknown
+    feeders_frozen: bool | None = None  # no parameter of its parent module moved; None: unknown
+
+
+class Model(msgspec.Struct, kw_only=True):
+    """An outermost module that the script called."""
+
+    id: int
+    name: str  # class name
+    parameters: int = 0
+    norm_layers: int = 0
+    optimized: bool = False  # an optimizer that stepped holds some of its parameters
+    optimized_share: float = 0.0  # share of its parameters that some stepping optimizer holds
+    parameters_changed: bool | None = None  # by whomever: an optimizer, an average, by hand
+    copy_of: int | None = None  # same class and shapes as an earlier model: EMA, teacher, target
+    feeds: tuple[int, ...] = ()  # models whose training forwards read its outputs
+    compiled: bool = False  # then only buffers are observed
+    site: Site | None = None  # where the script first called it
+    alive: bool = True  # at the script's end, so that probes could ask it
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One norm operation inside one forward."""
+
+    layer: int
+    batch_stats: bool  # normalized with this batch's statistics
+    updates: bool  # and moved the running statistics
+    samples: int  # size of dimension 0
+    values: int  # values that each mean was taken over
+    momentum: float | None = 0.1
+    recomputed: bool = False  # ran again during backward (activation checkpointing)
+    trainable: bool | None = (
+        None  # the scale required a gradient at the time; None: no scale, or unknown
+    )
+
+
+class Pattern(msgspec.Struct, frozen=True):
+    """What one outermost forward did, apart from the numbers: forwards that agree in it are counted together."""
+
+    id: int
+    model: int
+    training: bool  # the root module's flag
+    calls: tuple[Call, ...]
+    site: Site | None = None  # where the script called the model
+
+
+class Span(msgspec.Struct, kw_only=True):
+    """Forwards of one model, of one kind and one pattern, with no other pattern of that model and kind between.
+
+    A *block* is a run of forwards that no backward and no step interrupts: one evaluation pass is one block.
+    `followed_by` tells what the same model did next after each block that ended: `training`,
+    `evaluation` (an inference forward with other modes) or `end`.
+    """
+
+    pattern: int
+    kind: ForwardKind
+    first_step: int  # steps done when the first of them ran
+    last_step: int
+    forwards: int = 1
+    blocks: int = 1
+    steps: int = 1  # distinct step numbers among them
+    same_input: int = 0  # forwards that got the very tensor of the forward before
+    after_end: int = 0  # forwards that ran after the last step; known when the run ended
+    scored: int = 0  # forwards whose output met a loss function or a class decision
+    feeding: int = 0  # forwards whose output entered another model's forward
+    followed_by: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+
+
+class Event(msgspec.Struct, kw_only=True):
+    """Something that happened once.
+
+    kinds: `crash` (the script ended with an exception; `detail` is its last line),
+    `single-value` (batch norm refused one value per channel), `nonfinite` (running statistics;
+    `detail` names buffer and channel), `compiled`, `observer-error` (ours; observing stopped),
+    `not-probed`, `keras`.
+    """
+
+    kind: str
+    step: int = 0
+    layer: int | None = None
+    model: int | None = None
+    detail: str = ""
+    site: Site | None = None
+    since_step: int | None = None  # not before this step
+
+
+SERIES = (
+    "mean_noise",  # rms over channels of (batch mean − running mean) / running sd
+    "var_noise",  # rms over channels of ln(batch variance / running variance)
+    "running_var_min",
+    "running_var_max",
+    "batch_var_min",  # over channels; NaN where it could not be recovered
+    "collapsed",  # share of channels whose batch variance is below eps
+    "recovered",  # share of channels whose batch statistics could be recovered
+)
+
+
+@dataclass(slots=True)
+class Polls:
+    """Running statistics read at sampled steps: `values[name][i, k]` is layer `layers[k]` at `steps[i]`."""
+
+    steps: NDArray[np.int64]
+    layers: tuple[int, ...]
+    values: dict[str, NDArray[np.float32]]
+
+
+@dataclass(slots=True)
+class Scalars:
+    """Loss and learning rate at sampled steps."""
+
+    steps: NDArray[np.int64]
+    loss: NDArray[np.float64]
+    lr: NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Channels:
+    """Per-channel statistics of one layer at the end: float64 arrays of shape (channels,)."""
+
+    running_mean: NDArray[np.float64]
+    running_var: NDArray[np.float64]
+    population_mean: NDArray[np.float64] | None = None  # recomputed by the gap probe
+    population_var: NDArray[np.float64] | None = None
+
+
+class Cost(msgspec.Struct, kw_only=True):
+    """Seconds spent observing, seconds of the observed loop, and the budget as a share of the latter."""
+
+    budget: float = 0.01
+    observing: float = 0.0
+    loop: float = 0.0
+    startup: float = 0.0  # once: installing, capturing graphs
+    probing: float = 0.0  # once, at the end
+
+    @property
+    def overhead(self) -> float:
+        """Observing as a share of the loop without it."""
+        bare = self.loop - self.observing
+        return self.observing / bare if bare > 0 else 0.0
+
+
+@dataclass(slots=True)
+class Recording:
+    """Everything that is known of one run."""
+
+    target: str = ""
+    framework: str = "torch"
+    framework_version: str = ""
+    arguments: tuple[str, ...] = ()
+    started: float = 0.0  # seconds since the epoch
+    status: str = "unknown"  # `exit 0`, `exception ValueError`, `signal 9`, `running`…
+    steps: int = 0
+    models: dict[int, Model] = field(default_factory=dict[int, Model])
+    layers: dict[int, Layer] = field(default_factory=dict[int, Layer])
+    patterns: dict[int, Pattern] = field(default_factory=dict[int, Pattern])
+    spans: list[Span] = field(default_factory=list[Span])
+    events: list[Event] = field(default_factory=list[Event])
+    graphs: list[Graph] = field(default_factory=list[Graph])
+    polls: Polls | None = None
+    scalars: Scalars | None = None
+    channels: dict[int, Channels] = field(default_factory=dict[int, Channels])
+    measurements: dict[str, list[object]] = field(default_factory=dict[str, list[object]])
+    metrics: dict[str, list[tuple[int, float]]] = field(
+        default_factory=dict[str, list[tuple[int, float]]]
+    )
+    optimizers: list[str] = field(default_factory=list[str])
+    cost: Cost = field(default_factory=Cost)
+
+    def calls(
+        self, layer: int, kind: ForwardKind | None = None
+    ) -> Iterator[tuple[Span, Pattern, Call]]:
+        """Every call of `layer`, in the order of first appearance, with the span and pattern around it."""
+        for span in self.spans:
+            if kind is None or span.kind == kind:
+                pattern = self.patterns[span.pattern]
+                for call in pattern.calls:
+                    if call.layer == layer:
+                        yield span, pattern, call
+
+    def events_of(self, kind: str) -> list[Event]:
+        return [e for e in self.events if e.kind == kind]
+
+    def layer_at(self, model: int, path: str) -> Layer | None:
+        """The recorded layer behind a graph node's path."""
+        return next((x for x in self.layers.values() if x.model == model and x.path == path), None)

@@ -1,0 +1,69 @@
+"""When to measure: observing pays for itself out of a share of the loop's own time."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from normscope.record.recording import Cost
+
+CREDIT = 0.02  # seconds: the first steps of a run are the ones that tell most
+RESERVED = 0.3  # share of the budget that book-keeping cannot use up
+
+
+class Schedule:
+    """A purse that fills with `budget` × the time the loop took and pays for every measurement.
+
+    Book-keeping that is always done is charged too, so that what can be chosen gives way first; it never gives way
+    altogether: a part of the budget stays for measurements, however short the steps are.
+    """
+
+    def __init__(self, budget: float) -> None:
+        self.budget = budget
+        self.observing = 0.0
+        self.measuring = 0.0
+        self.startup = 0.0
+        self._began: float | None = None
+        self._latest = 0.0
+
+    def begin(self) -> None:
+        """The observed loop starts: with the first forward."""
+        if self._began is None:
+            self._began = perf_counter()
+
+    def charge(self, seconds: float, *, measuring: bool = False) -> None:
+        """Count time spent observing inside the loop; `measuring` when it was a measurement that could be left out."""
+        self.observing += seconds
+        if measuring:
+            self.measuring += seconds
+        self._latest = perf_counter()
+
+    def charge_startup(self, seconds: float) -> None:
+        """Count time spent once: outside the budget, stated on its own. The loop's clock is set on by as much."""
+        self.startup += seconds
+        if self._began is not None:
+            self._began += seconds
+
+    @property
+    def loop(self) -> float:
+        """Seconds since the loop began, without start-up costs."""
+        return 0.0 if self._began is None else max(0.0, perf_counter() - self._began)
+
+    def affords(self, seconds: float) -> bool:
+        """Whether a measurement of that cost fits into the purse now."""
+        purse = self.budget * self.loop
+        kept_books = self.observing - self.measuring
+        return self.measuring + seconds <= CREDIT + max(purse - kept_books, RESERVED * purse)
+
+    def affords_books(self, seconds: float) -> bool:
+        """Whether book-keeping that can be left out fits beside everything spent so far."""
+        return self.observing + seconds <= CREDIT + self.budget * self.loop
+
+    def cost(self, probing: float = 0.0) -> Cost:
+        loop = max(0.0, self._latest - self._began) if self._began is not None else 0.0
+        return Cost(
+            budget=self.budget,
+            observing=self.observing,
+            loop=loop,
+            startup=self.startup,
+            probing=probing,
+        )

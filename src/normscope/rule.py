@@ -1,0 +1,96 @@
+"""A rule is a value: metadata around a generator function that asks for evidence by name."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from normscope.finding import Finding, Severity
+
+SECTIONS = (
+    "What it checks",
+    "Why it matters",
+    "Example",
+    "Repair",
+    "Known limits",
+    "References",
+)
+
+
+class Check(Protocol):
+    """A generator function whose parameter names ask for evidence (see `normscope.evidence`)."""
+
+    __name__: str
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Iterator[Finding]: ...
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`severity` is the highest that the rule may give; `explains` are the codes of its symptoms."""
+
+    code: str
+    severity: Severity
+    since: str
+    check: Check
+    explains: tuple[str, ...] = ()
+    default: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.check.__name__.replace("_", "-")
+
+    @cached_property
+    def needs(self) -> tuple[str, ...]:
+        """The evidence that the rule asks for: the names of its parameters."""
+        return tuple(inspect.signature(self.check).parameters)
+
+    @cached_property
+    def sections(self) -> Mapping[str, str]:
+        """The docstring, split at its `##` headings; the part before the first is under `""`."""
+        head, *rest = re.split(r"^## (.+)$", inspect.getdoc(self.check) or "", flags=re.MULTILINE)
+        return {"": head.strip()} | {
+            k: v.strip() for k, v in zip(rest[::2], rest[1::2], strict=True)
+        }
+
+
+def rule(
+    code: str,
+    *,
+    severity: Severity,
+    since: str,
+    explains: tuple[str, ...] = (),
+    default: bool = True,
+) -> Callable[[Check], Rule]:
+    """Make a rule of a check function. The function's name, with hyphens, becomes the rule's."""
+    return lambda check: Rule(code, severity, since, check, explains, default)
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """Evidence that the rule must flag, and the layers it must point at.
+
+    `sketch` draws a graph, `story` a recording, `measured` gives probe results by evidence name.
+    """
+
+    name: str
+    at: tuple[str, ...]
+    sketch: str = ""
+    story: str = ""
+    measured: Mapping[str, object] | None = None
+    severity: Severity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Healthy:
+    """Evidence that the rule must stay silent on; `at_most` allows findings up to that severity."""
+
+    name: str
+    sketch: str = ""
+    story: str = ""
+    measured: Mapping[str, object] | None = None
+    at_most: Severity | None = None
