@@ -1,0 +1,124 @@
+# pyright: basic
+"""Norm layers: which modules are one, where they hang in a model, and what is true of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import SyncBatchNorm, _NormBase
+
+from normscope.graph.model import NormKind
+from normscope.record.recording import Layer
+
+KINDS: tuple[tuple[type[nn.Module], NormKind], ...] = (
+    (nn.modules.instancenorm._InstanceNorm, "instance"),  # before _NormBase, its parent
+    (_NormBase, "batch"),
+    (nn.GroupNorm, "group"),
+    (nn.LayerNorm, "layer"),
+    (nn.RMSNorm, "rms"),
+)
+# Wrappers that hold the user's model under one attribute: their name in paths tells nothing.
+WRAPPED = ("module", "_orig_mod")
+
+
+def kind_of(module: nn.Module) -> NormKind | None:
+    return next((kind for cls, kind in KINDS if isinstance(module, cls)), None)
+
+
+def norms_in(module: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
+    """Path, module, and whether `modules()` reaches it: layers in plain lists and dicts are found as well."""
+    seen: set[int] = set()
+    for path, child in module.named_modules():
+        if kind_of(child) is not None and id(child) not in seen:
+            seen.add(id(child))
+            yield clean_path(path), child, True
+    for path, parent in module.named_modules():
+        for name, value in vars(parent).items():
+            if name.startswith("_") and name != "_orig_mod":
+                continue
+            items = (
+                value.items()
+                if isinstance(value, dict)
+                else enumerate(value)
+                if isinstance(value, (list, tuple))
+                else ()
+            )
+            for key, item in items:
+                if isinstance(item, nn.Module):
+                    for inner, norm in item.named_modules():
+                        if kind_of(norm) is not None and id(norm) not in seen:
+                            seen.add(id(norm))
+                            where = f"{path}.{name}[{key!r}].{inner}".strip(".")
+                            yield clean_path(where), norm, False
+
+
+def clean_path(path: str) -> str:
+    """A module path without the names of wrappers around the model."""
+    parts = path.split(".")
+    while parts and parts[0] in WRAPPED:
+        parts.pop(0)
+    return ".".join(parts)
+
+
+def name_of(module: nn.Module) -> str:
+    """The user's class name, also when the model is wrapped."""
+    for name in WRAPPED:
+        inner = getattr(module, name, None)
+        if isinstance(inner, nn.Module) and len(list(module.children())) == 1:
+            return name_of(inner)
+    return type(module).__name__
+
+
+def affine_of(module: nn.Module | None) -> list[torch.Tensor]:
+    if module is None:
+        return []
+    found = [module._parameters.get("weight"), module._parameters.get("bias")]
+    return [
+        p for p in found if p is not None and not isinstance(p, nn.parameter.UninitializedParameter)
+    ]
+
+
+def is_lazy(tensor: torch.Tensor) -> bool:
+    """Whether a lazy module has not made this parameter or buffer yet."""
+    return isinstance(
+        tensor, (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)
+    )
+
+
+def batches_tracked(module: nn.Module | None) -> int:
+    counter = None if module is None else module._buffers.get("num_batches_tracked")
+    return 0 if counter is None or counter.is_meta else int(counter)
+
+
+def zero_share(gamma: torch.Tensor) -> float:
+    return float((gamma.detach() == 0).float().mean()) if gamma.numel() else 0.0
+
+
+def is_fresh(mean: torch.Tensor, var: torch.Tensor) -> bool:
+    return bool((mean == 0).all()) and bool((var == 1).all())
+
+
+def describe(record: Layer, module: nn.Module) -> None:
+    affine = affine_of(module)
+    mean, var = module._buffers.get("running_mean"), module._buffers.get("running_var")
+    record.channels = int(
+        getattr(module, "num_features", 0)
+        or getattr(module, "num_channels", 0)
+        or (affine[0].numel() if affine else 0)
+    )
+    record.eps = float(getattr(module, "eps", None) or 0.0)
+    record.momentum = getattr(module, "momentum", None)
+    record.affine = bool(affine)
+    record.tracks = mean is not None and var is not None
+    record.synchronized = isinstance(module, SyncBatchNorm)
+    if affine:
+        record.zero_gamma_at_start = record.zero_gamma_at_end = zero_share(affine[0])
+    if (
+        mean is not None
+        and var is not None
+        and not isinstance(mean, nn.parameter.UninitializedBuffer)
+    ):
+        record.dtype = str(mean.dtype).removeprefix("torch.")
+        record.fresh_at_start = record.fresh_at_end = is_fresh(mean, var)

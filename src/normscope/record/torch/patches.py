@@ -1,0 +1,193 @@
+# pyright: basic
+"""The few functions of PyTorch that are wrapped, once per process and for good.
+
+Taking a wrapper out in the middle of a run would make compiled code recompile, so that wrappers stay and become
+transparent when no observer is live. Every wrapper first asks whether it is being compiled: then it is the plain
+function, and a compiled graph is the same with and without observation.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.compiler import is_compiling
+from torch.jit import _script as torch_script  # pyright: ignore[reportAttributeAccessIssue]
+from torch.jit._builtins import _register_builtin
+from torch.jit._state import _set_jit_function_cache
+
+from normscope.record.torch import live
+
+LOSSES = (
+    "cross_entropy",
+    "nll_loss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "mse_loss",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+)
+DECISIONS = ("argmax", "max", "topk")  # a class decision, when they meet a model's output
+_taught: list[bool] = []
+originals: dict[str, Callable[..., Any]] = {}
+
+
+def install() -> None:
+    """Wrap what is not wrapped yet."""
+    if originals:
+        return
+    _patch(nn.Module, "__call__", _module_call)
+    _patch(F, "batch_norm", _batch_norm)
+    for name in ("instance_norm", "group_norm", "layer_norm"):
+        _patch(F, name, functools.partial(_other_norm, kind=name.removesuffix("_norm")))
+    for name in LOSSES:
+        _patch(F, name, functools.partial(_loss, name=name))
+    for name in DECISIONS:
+        _patch(torch.Tensor, name, _decision, key=f"Tensor.{name}")
+        _patch(torch, name, _decision)
+        # TorchScript takes `torch.max` for its builtin by identity.
+        _register_builtin(getattr(torch, name), f"aten::{name}")
+    _patch(torch.autograd, "backward", _backward)
+    _patch(torch.autograd, "grad", _grad)
+    _patch(torch.amp.GradScaler, "scale", _scale)
+    _patch(torch, "compile", _compile)
+    _patch(torch.jit, "script", _script)
+    _patch(torch_script, "script", _script)
+
+
+def _patch(
+    owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]], key: str = ""
+) -> None:
+    original = originals.setdefault(key or name, getattr(owner, name))
+    setattr(owner, name, functools.update_wrapper(make(original), original))
+
+
+def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+        if is_compiling():
+            return original(self, *args, **kwargs)
+        observer = live.observer[0]
+        if observer is None or observer.inside:
+            return original(self, *args, **kwargs)
+        return observer.outermost(original, self, args, kwargs)
+
+    return __call__
+
+
+def _batch_norm(original: Callable[..., Any]) -> Callable[..., Any]:
+    def batch_norm(
+        input: torch.Tensor,  # noqa: A002
+        running_mean: torch.Tensor | None,
+        running_var: torch.Tensor | None,
+        weight: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> torch.Tensor:
+        observer = None if is_compiling() else live.observer[0]
+        if observer is None or observer.quiet:
+            return original(input, running_mean, running_var, weight, bias, training, momentum, eps)
+        observer.on_batch_norm(input, (running_mean, running_var), weight, training, momentum, eps)
+        try:
+            out = original(input, running_mean, running_var, weight, bias, training, momentum, eps)
+        except ValueError as error:
+            observer.on_refused_norm(input, error)
+            raise
+        if not observer.inside:
+            observer.on_batch_normed(out)
+        return out
+
+    return batch_norm
+
+
+def _other_norm(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
+    def norm(input: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002
+        out = original(input, *args, **kwargs)
+        if not is_compiling() and (observer := live.observer[0]) and not observer.quiet:
+            observer.on_other_norm(kind, input, args, kwargs)
+        return out
+
+    return norm
+
+
+def _loss(original: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def loss(input: Any, target: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002
+        if not is_compiling() and (observer := live.observer[0]) and not observer.routine.open:
+            observer.on_loss(name, input, target, args, kwargs)
+        return original(input, target, *args, **kwargs)
+
+    return loss
+
+
+def _decision(original: Callable[..., Any]) -> Callable[..., Any]:
+    def decision(input: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002
+        if not is_compiling() and (observer := live.observer[0]) and not observer.inside:
+            observer.on_decision(input)
+        return original(input, *args, **kwargs)
+
+    return decision
+
+
+def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
+    def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        observer = None if is_compiling() else live.observer[0]
+        if observer is None:
+            return original(tensors, *args, **kwargs)
+        observer.on_backward_begin(tensors)
+        try:
+            return original(tensors, *args, **kwargs)
+        finally:
+            observer.on_backward_end()
+
+    return backward
+
+
+def _grad(original: Callable[..., Any]) -> Callable[..., Any]:
+    run = _backward(original)
+
+    def grad(outputs: Any, *args: Any, **kwargs: Any) -> Any:
+        return run(outputs, *args, **kwargs)
+
+    return grad
+
+
+def _scale(original: Callable[..., Any]) -> Callable[..., Any]:
+    def scale(self: Any, outputs: Any) -> Any:
+        result = original(self, outputs)
+        if observer := live.observer[0]:
+            observer.on_scaled(outputs, result)
+        return result
+
+    return scale
+
+
+def _compile(original: Callable[..., Any]) -> Callable[..., Any]:
+    def compile(*args: Any, **kwargs: Any) -> Any:  # noqa: A001
+        if observer := live.observer[0]:
+            observer.on_compile(args[0] if args else kwargs.get("model"))
+        return original(*args, **kwargs)
+
+    return compile
+
+
+def _script(original: Callable[..., Any]) -> Callable[..., Any]:
+    def script(*args: Any, **kwargs: Any) -> Any:
+        _teach_script_cache()
+        return original(*args, **kwargs)
+
+    return script
+
+
+def _teach_script_cache() -> None:
+    """Tell TorchScript to compile a wrapped function's original wherever it meets the wrapper."""
+    if _taught:
+        return
+    _taught.append(True)  # first: compiling an original comes through here again
+    for name in ("batch_norm", "instance_norm", "group_norm", "layer_norm", *LOSSES):
+        _set_jit_function_cache(getattr(F, name), originals["script"](originals[name]))

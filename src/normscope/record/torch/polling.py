@@ -1,0 +1,69 @@
+# pyright: basic
+"""Reading the running statistics while the purse affords it, in pairs of consecutive steps, as many as the file should hold."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import numpy as np
+
+from normscope.record.recording import Event
+from normscope.record.schedule import Schedule
+from normscope.record.store import Store
+from normscope.record.torch import buffers
+from normscope.record.torch.roots import Registry
+
+MOST = 1024
+
+
+class Polling:
+    """When to read, what to keep of it, and the first sign of numbers that are not finite."""
+
+    def __init__(self, store: Store, registry: Registry, schedule: Schedule) -> None:
+        self.store = store
+        self.registry = registry
+        self.schedule = schedule
+        self._latest: buffers.Reading | None = None
+        self._steps: list[int] = []
+        self._cost = 1e-4  # seconds for one reading, learned as the run goes on
+        self._pair = False
+        self._told: set[int] = set()
+
+    @property
+    def started(self) -> bool:
+        return self._latest is not None
+
+    def due(self, *, peek: bool = False) -> bool:
+        """A second reading right after a first is always due: two give back what lay between them."""
+        due = self._pair or self.schedule.affords(2 * self._cost)
+        if due and not peek:
+            self._pair = not self._pair
+        return due
+
+    def poll(self, step: int) -> list[Event]:
+        """Read and keep; the events are layers seen with numbers that are not finite for the first time."""
+        if self._latest is not None and self._latest.step == step:
+            return []  # the end of the run, right after its last step's own reading
+        began = perf_counter()
+        reading = buffers.read(self.registry.own_layers(), step)
+        if reading is None:
+            return []
+        table = buffers.series(reading, self._latest)
+        since = self._latest.step if self._latest is not None else None
+        events = [e for e in buffers.nonfinite(reading, since) if e.layer not in self._told]
+        self._told |= {e.layer for e in events if e.layer is not None}
+        ids = np.array([x.record.id for x in reading.layers], dtype=np.int32)
+        self.store.put_poll(step, ids, table)
+        self._latest = reading
+        self._steps.append(step)
+        if len(self._steps) > MOST:
+            self._thin()
+        self._cost = 0.7 * self._cost + 0.3 * (perf_counter() - began)
+        return events
+
+    def _thin(self) -> None:
+        """Older readings go in pairs, which belong together; the first and the newest stay."""
+        old = self._steps[1 : MOST // 2]
+        dropped = {s for i, s in enumerate(old) if i // 2 % 2}
+        self._steps = [s for s in self._steps if s not in dropped]
+        self.store.drop_polls(dropped)

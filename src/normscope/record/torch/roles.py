@@ -1,0 +1,93 @@
+# pyright: basic
+"""What a forward was given: another model's output, or the same data once more."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from normscope.record.torch.forwards import Forward
+from normscope.record.torch.roots import Root
+
+PLAIN = (torch.Tensor, nn.Parameter)
+EARLY = 50  # steps within which autograd graphs are searched: what feeds what is decided by then
+COMPARED = 32  # comparisons of contents after which the habit of a loop is known
+SAMPLE = 4096  # values that stand for a tensor's content
+
+
+def note_input(forward: Forward, values: Iterable[Any]) -> None:
+    """Whether the model gets the data of its forward before: the same tensor, or equal values within one step.
+
+    Inference forwards compare with inference forwards: a fixed test set stays itself between training batches.
+    """
+    root = forward.root
+    x = next((v for v in values if isinstance(v, torch.Tensor)), None)
+    if x is None:
+        return
+    training = torch.is_grad_enabled()
+    before = root.last_input.get(training)
+    forward.same_input = before is not None and before[0]() is x
+    if not training:
+        root.last_input[training] = (weakref.ref(x), None, forward.step)
+        return
+    again = before is not None and before[2] == forward.step and not forward.same_input
+    earlier = before[1] if before is not None else None
+    if len(root.same_data) >= COMPARED:
+        forward.same_input = forward.same_input or (again and all(root.same_data))
+        root.last_input[training] = (weakref.ref(x), None, forward.step)
+        return
+    # Contents are only looked at in loops that run several forwards a step: elsewhere nothing can repeat.
+    root.several = root.several or again
+    content = _content(x) if root.several else None
+    if content is not None and again and earlier is not None:
+        equal = earlier.shape == content.shape and bool(torch.equal(earlier, content))
+        equal = equal and not bool((content == content[0]).all())  # constants tell nothing
+        root.same_data.append(equal)
+        forward.same_input = equal
+    root.last_input[training] = (weakref.ref(x), content, forward.step)
+
+
+def _content(x: torch.Tensor) -> torch.Tensor:
+    """Values spread over the tensor: enough to tell two batches apart. An odd stride, so that it does not keep meeting
+    the same border pixels of images."""
+    flat = x.detach().reshape(-1)
+    return flat[:: len(flat) // SAMPLE | 1][:SAMPLE].clone()
+
+
+def note_outputs(forward: Forward, tensors: list[torch.Tensor], *, alone: bool) -> None:
+    """Remember the outputs, weakly. Their storages too, unless there is no other model that could read them."""
+    forward.root.last_outputs = [weakref.ref(t) for t in tensors]
+    forward.root.output_shape = tensors[0].shape[1:] if tensors else None
+    if not alone:
+        forward.root.recent = [(StorageWeakRef(t.untyped_storage()), forward) for t in tensors]
+
+
+def note_producers(forward: Forward, values: Iterable[Any], roots: list[Root]) -> None:
+    """Whose output does this model read? Same storage, or an autograd graph that leads back to it."""
+    inputs = [v for v in values if type(v) in PLAIN][:3]
+    for other in roots:
+        if other is not forward.root and other.recent:
+            storages = {ref.cdata for ref, _ in other.recent}
+            if any(
+                t.untyped_storage()._cdata in storages or _reaches(t, other, forward.step)
+                for t in inputs
+            ):
+                forward.producers.append(other.recent[0][1])
+
+
+def _reaches(tensor: torch.Tensor, other: Root, step: int) -> bool:
+    """Whether a few autograd nodes back from `tensor` lies an output of `other`."""
+    if tensor.grad_fn is None or step > EARLY:
+        return False
+    wanted = {t.grad_fn for ref in other.last_outputs if (t := ref()) is not None} - {None}
+    level: list[Any] = [tensor.grad_fn]
+    for _ in range(4):
+        if any(node in wanted for node in level):
+            return True
+        level = [n for node in level for n, _ in node.next_functions if n is not None][:16]
+    return False

@@ -1,0 +1,173 @@
+# pyright: basic
+"""A loop that repeats itself: once it is known, its steps are counted, and looked at again only as the purse affords.
+
+Book-keeping in Python costs some fifty microseconds a step, which is too much of a step that takes a millisecond.
+After a few steps that each were one training forward of one model, one backward and one optimizer step, all with the same
+pattern, the next forward is taken for another one of these if everything that can be seen from outside agrees: the module,
+the calling line, the training flag of every norm layer, gradients being on, the shape of the input. Whatever differs is
+recorded in full, and a forward that no backward followed is put right as inference.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from normscope.record.recording import Span
+from normscope.record.torch.forwards import Forward
+
+if TYPE_CHECKING:
+    from normscope.record.torch.observer import Observer
+
+LEARNED = 4  # equal steps in a row
+COUNTED = 1e-5  # seconds that a counted step is charged with; measured: 6 to 9 µs
+
+
+class Routine:
+    """What the loop does, while it does the same."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+        self.active = False
+        self.open = False  # a counted forward waits for its backward and step
+        self.used = False
+        self.count = 0  # counted steps that the recording does not hold yet
+        self.cost = 2e-4  # seconds that recording one step in full takes, learned
+        self.forwards = 0  # since the last step, as far as recorded in full
+        self.backwards = 0
+        self.latest: Forward | None = None
+        self._streak = 0
+        self._span: Span | None = None
+        self._module: Callable[[], nn.Module | None] = lambda: None
+        self._flags: list[tuple[Any, bool]] = []
+        self._shape: torch.Size | None = None
+        self._code: CodeType | None = None
+        self._line = 0
+        self._template: Forward | None = None
+
+    # ---- learning -------------------------------------------------------------------------------
+
+    def note(self, forward: Forward, args: tuple[Any, ...], frame: FrameType) -> None:
+        """A forward that is recorded in full begins; `frame` is the one that called the module."""
+        self.forwards += 1
+        self.latest = forward
+        if not self.active:
+            self._code, self._line = frame.f_code, frame.f_lineno
+            self._shape = args[0].shape if args and type(args[0]) is torch.Tensor else None
+
+    def learn(self, optimizer: Any) -> None:
+        """A step that was recorded in full is over."""
+        forward, forwards, backwards = self.latest, self.forwards, self.backwards
+        self.forwards = self.backwards = 0
+        if self.active or forward is None:
+            return
+        same = forward.span is not None and forward.span is self._span
+        alike = (
+            optimizer is not None
+            and forwards == backwards == 1
+            and same
+            and self._shape is not None
+        )
+        recomputes = any(c[6] for c in forward.calls)
+        self._streak = self._streak + 1 if alike and not recomputes else 0
+        self._span = forward.span
+        module = forward.root.module
+        if self._streak >= LEARNED and module is not None and not self.observer.compiled:
+            self.active = True
+            self._template = forward
+            self._module = weakref.ref(module)
+            norms = [x.module for x in forward.root.layers]
+            self._flags = [(weakref.ref(m), m.training) for m in norms if m is not None]
+
+    # ---- counting -------------------------------------------------------------------------------
+
+    def repeats(self, module: nn.Module, args: tuple[Any, ...], frame: FrameType) -> bool:
+        """Whether this call is one more of the same, and may be counted instead of recorded."""
+        if module is not self._module() or self.open or not torch.is_grad_enabled():
+            return False
+        template = self._template
+        if template is None or module.training is not template.training or not args:
+            return False
+        if frame.f_lineno != self._line or frame.f_code is not self._code:
+            return False
+        x = args[0]
+        if type(x) is not torch.Tensor or x.shape != self._shape:
+            return False
+        before = template.root.last_input.get(True)
+        if (before is not None and before[0]() is x) is not template.same_input:
+            return False
+        for ref, training in self._flags:
+            if (norm := ref()) is None or norm.training is not training:
+                return False
+        observer = self.observer
+        wanted = observer.kept.due(template.root, observer.steps.count)
+        return not wanted and not observer.schedule.affords_books(self.cost)
+
+    def foreign(self, root: Any) -> bool:
+        """Whether `root` is another model than the loop's."""
+        return self._template is None or root is not self._template.root
+
+    def run(
+        self,
+        original: Callable[..., Any],
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        observer = self.observer
+        self.open, self.used = True, False
+        observer.inside = observer.quiet = True
+        try:
+            return original(module, *args, **kwargs)
+        except BaseException:
+            self.open = False
+            raise
+        finally:
+            observer.inside = observer.quiet = False
+
+    def step(self) -> bool:
+        """An optimizer stepped; whether that ends a counted step."""
+        if not (self.open and self.used):
+            return False
+        self.open = self.used = False
+        self.count += 1
+        self.observer.schedule.charge(COUNTED)
+        return True
+
+    def settle(self) -> None:
+        """Write counted steps into the recording, as if each had been recorded in full."""
+        n, self.count = self.count, 0
+        template = self._template
+        if not n or template is None:
+            return
+        root = template.root
+        by_id = {x.record.id: x.record for x in root.layers}
+        for call in template.calls:
+            if call[2] and call[0] in by_id:
+                by_id[call[0]].updates += n
+        observer = self.observer
+        observer.activity += 2 * n
+        template.step = observer.steps.count - n
+        observer.timeline.repeat(template, n, activity=observer.activity - 1)
+
+    def leave(self) -> None:
+        """The loop does something else: put right what was counted, and learn anew."""
+        self.settle()
+        if self.open and self._template is not None:
+            t, observer = self._template, self.observer
+            forward = Forward(t.root, t.training, observer.steps.count, observer.activity, t.site)
+            forward.calls = list(t.calls)
+            if self.used:
+                observer.steps.trained = True
+            observer.timeline.commit(forward, "training" if self.used else "inference")
+            for call in t.calls:
+                layer = observer.registry.layers[call[0]]
+                layer.record.updates += call[2]
+        self.active = self.open = self.used = False
+        self._streak = 0
+        self._span = None

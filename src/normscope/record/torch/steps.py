@@ -1,0 +1,147 @@
+# pyright: basic
+"""Steps: changes of trainable parameters after a training forward, whoever makes them."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+from normscope.record.torch import live
+from normscope.record.torch.roots import Root
+
+if TYPE_CHECKING:
+    from normscope.record.torch.observer import Observer
+
+
+class Steps:
+    """Counts steps. Nested optimizers count once; an optimizer that a GradScaler held back makes no step."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+        self.count = 0
+        self.trained = False  # a training forward since the last step
+        self.optimized: set[int] = set()  # ids of parameters that stepping optimizers hold
+        self.names: list[str] = []
+        self._by_hand: set[int] = set()  # models that the script's own lines update
+        self._open: list[int] = []
+        self._held: dict[int, set[int]] = {}
+        self._sizes: dict[int, list[int]] = {}
+
+    def install(self) -> None:
+        _hook_optimizers()
+
+    def begin(self, optimizer: torch.optim.Optimizer) -> None:
+        if id(optimizer) in self._open:
+            # A step that raised never ended: what stands above it is gone as well.
+            del self._open[self._open.index(id(optimizer)) :]
+        self._open.append(id(optimizer))
+
+    def end(self, optimizer: torch.optim.Optimizer) -> None:
+        if id(optimizer) in self._open:
+            del self._open[self._open.index(id(optimizer)) :]
+        if self._open:
+            self._note(optimizer)
+        elif self.observer.routine.step():
+            self.count += 1
+            self.observer.on_counted_step(optimizer)
+        else:
+            self._note(optimizer)
+            self.step(optimizer)
+
+    def step(self, optimizer: torch.optim.Optimizer | None) -> None:
+        self.observer.activity += 1
+        if self.observer.routine.open:
+            self.observer.routine.leave()
+        if not self.trained:
+            return
+        self.trained = False
+        self.count += 1
+        self.observer.on_step(optimizer)
+
+    def _note(self, optimizer: torch.optim.Optimizer) -> None:
+        """Know which parameters the optimizer holds; asked again when its groups change in number or size."""
+        key = id(optimizer)
+        sizes = [len(group["params"]) for group in optimizer.param_groups]
+        if self._sizes.get(key) == sizes:
+            return
+        self._sizes[key] = sizes
+        self._held[key] = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        self.optimized |= self._held[key]
+        # What moved before by hand was moved on the way to this optimizer's step (sharpness-aware minimization).
+        owned = (r for r in self.observer.registry.roots if self.owns(optimizer, r))
+        self._by_hand -= {r.record.id for r in owned}
+        if (name := type(optimizer).__name__) not in self.names:
+            self.names.append(name)
+
+    def owns(self, optimizer: torch.optim.Optimizer, root: Root) -> bool:
+        """Whether `optimizer` steps parameters of `root`."""
+        module = root.module
+        held = self._held.get(id(optimizer), set())
+        return module is not None and not held.isdisjoint(id(p) for p in module.parameters())
+
+    def watch(self, root: Root) -> None:
+        """After a backward: remember a sample of a model that no optimizer is known to step."""
+        module = root.module
+        by_hand = root.record.id in self._by_hand
+        if module is None or (root.record.optimized and not by_hand):
+            return
+        trainable = [p for p in module.parameters() if p.requires_grad]
+        chosen = [trainable[i] for i in (0, len(trainable) // 2, -1)] if trainable else []
+        if not by_hand and any(id(p) in self.optimized for p in chosen):
+            root.record.optimized = True
+            return
+        sample = [(p, p._version, p.detach().flatten()[:8].clone()) for p in chosen]
+        root.watched = (self.count, sample)
+
+    def look_for_hand_written(self, root: Root) -> None:
+        """Before the next forward: a watched sample that moved without any optimizer was stepped by hand."""
+        watched, root.watched = root.watched, None
+        module = root.module
+        if watched is None or module is None or watched[0] != self.count or not self.trained:
+            return
+        if self._open:  # a closure of an optimizer that will step by itself
+            return
+        if any(
+            p._version != v or not torch.equal(p.detach().flatten()[:8], old)
+            for p, v, old in watched[1]
+        ):
+            self._by_hand.add(root.record.id)
+            self.optimized |= {id(p) for p in module.parameters() if p.requires_grad}
+            if "hand-written" not in self.names:
+                self.names.append("hand-written")
+            self.step(None)
+
+    def functional(self, root: Root) -> None:
+        """Other parameters were lent to the model than last time: if a backward lies between, that was a step."""
+        if self.trained:
+            root.record.optimized = root.record.parameters_changed = True
+            if "functional" not in self.names:
+                self.names.append("functional")
+            self.step(None)
+
+
+@functools.cache
+def _hook_optimizers() -> None:
+    def before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if (observer := live.observer[0]) is not None:
+            _guard(observer, observer.steps.begin, optimizer)
+
+    def after(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if (observer := live.observer[0]) is not None:
+            _guard(observer, observer.steps.end, optimizer)
+
+    register_optimizer_step_pre_hook(before)
+    register_optimizer_step_post_hook(after)
+
+
+def _guard(observer: Observer, method: Any, optimizer: torch.optim.Optimizer) -> None:
+    try:
+        method(optimizer)
+    except Exception as error:  # noqa: BLE001
+        observer.fail(error)
