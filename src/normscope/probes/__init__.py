@@ -1,0 +1,1 @@
+"""What the model does on data, asked actively: one measured question a file."""

@@ -1,0 +1,92 @@
+# pyright: basic
+"""The probes that a run answers at its own end: every trained model that is still alive, on its kept batches."""
+
+from __future__ import annotations
+
+import math
+from time import perf_counter
+
+import numpy as np
+import torch
+from msgspec import structs
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from normscope.errors import NormscopeError
+from normscope.probes import gap, roles
+from normscope.record.torch.observer import Observer
+from normscope.record.torch.roots import Root
+
+LEAST, MOST, SHARE = 2.0, 30.0, 0.05  # seconds, seconds, share of the loop
+
+
+def ask(observer: Observer) -> None:
+    """Run the probes and keep their answers. What cannot be probed is told, not hidden."""
+    began = perf_counter()
+    seconds = min(MOST, max(LEAST, SHARE * observer.schedule.loop))
+    roots = [
+        r
+        for r in observer.registry.roots
+        if r.record.parameters_changed and any(x.record.kind == "batch" for x in r.layers)
+    ]
+    for i, root in enumerate(roots):
+        # What earlier models left over is the later ones', but none is left without any.
+        left = seconds - (perf_counter() - began)
+        granted = max(left / (len(roots) - i), 0.5 * seconds / len(roots))
+        reason = _ask(observer, root, granted)
+        if reason and root.record.optimized:
+            observer.event(
+                "not-probed", model=root.record.id, detail=f"{root.record.name}: {reason}"
+            )
+    observer.probing = perf_counter() - began
+
+
+def _ask(observer: Observer, root: Root, seconds: float) -> str | None:
+    """Probe one model; the reason when it cannot be done."""
+    model, batches = root.module, observer.kept.batches.get(root.record.id, [])
+    number = root.record.id
+    if model is None:
+        return "it was gone when the script ended"
+    if root.swapped:
+        return "it ran with parameters that were lent to it for each call"
+    if (maker := _maker_of_inputs(observer, root)) is not None:
+        return f"what it was given came from {maker}, which has changed since"
+    if number in observer.kept.refused:
+        return f"its inputs could not be kept: {observer.kept.refused[number]}"
+    known = [(m, x.record) for x in root.layers if isinstance(m := x.module, _BatchNorm)]
+    frozen = roles.frozen(observer)
+    layers = gap.Layers(
+        {m: r.id for m, r in known},
+        {m: r.path for m, r in known},
+        {m for m, r in known if r.id in frozen},
+    )
+    try:
+        answer = gap.measure(
+            model, batches, layers, model_id=number, name=root.record.name, seconds=seconds
+        )
+    except NormscopeError as reason:
+        return str(reason)
+    except Exception as error:  # noqa: BLE001
+        return f"asking it raised {type(error).__name__}: {error}"
+    used = roles.relied_on(observer, root)
+    observer.store.put_measurement("gap", structs.replace(answer.gap, relied_on=used))
+    _keep_population(observer, root, answer)
+    return None
+
+
+def _maker_of_inputs(observer: Observer, root: Root) -> str | None:
+    """The trained model whose outputs this one reads: inputs kept earlier are not what it would be given now."""
+    for other in observer.registry.roots:
+        if root.record.id in other.record.feeds and other.record.parameters_changed:
+            return other.record.name
+    return None
+
+
+def _keep_population(observer: Observer, root: Root, answer: gap.Answer) -> None:
+    for layer in root.layers:
+        measured = answer.population.get(layer.record.id)
+        stored = layer.buffers()
+        if measured is not None and stored is not None:
+            rows = [*stored, *measured]
+            table = np.stack([torch.as_tensor(t).double().cpu().numpy().reshape(-1) for t in rows])
+            if np.isfinite(table[2:]).all() and not math.isnan(float(table[2:].sum())):
+                observer.store.put_channels(layer.record.id, table)

@@ -1,0 +1,73 @@
+# pyright: basic
+"""Running a model again on kept batches: what is run, in which mode, and on which device."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import UninitializedBuffer
+
+from normscope.graph.torch import tensors_of
+from normscope.record.torch.batches import Kept
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The user's model without wrappers: those for parallel training would communicate, a compiled one compile again."""
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if isinstance(model, parallel):
+            model = model.module
+        elif isinstance(inner, nn.Module):
+            model = inner
+        else:
+            return model
+
+
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """The batch norm modules that keep running statistics; lazy ones that never ran have none yet."""
+    return [
+        m
+        for m in model.modules()
+        if isinstance(m, _BatchNorm)
+        and isinstance(m.running_mean, torch.Tensor)
+        and isinstance(m.running_var, torch.Tensor)
+        and not isinstance(m.running_mean, UninitializedBuffer)
+    ]
+
+
+def set_mode(model: nn.Module, batch_stats: Collection[_BatchNorm] = ()) -> None:
+    """Everything in eval mode, so that dropout is off; the given batch norms with batch statistics, not updating.
+
+    Flags are set one by one: a user's own `train()` may refuse or do more.
+    """
+    for module in model.modules():
+        module.training = False
+    for norm in batch_stats:
+        norm.training = True
+        norm.momentum = 0.0
+
+
+def replay(model: nn.Module, batch: Kept) -> list[torch.Tensor]:
+    """The output tensors, in order, of one kept batch on the model's device."""
+    device = next((p.device for p in model.parameters()), batch.device)
+    out = model(
+        *(_to(a, device) for a in batch.args),
+        **{k: _to(v, device) for k, v in batch.kwargs.items()},
+    )
+    return list(tensors_of(out))
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    """A fresh copy on the device: a model may change its input in place."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device, copy=True)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_to(v, device) for v in value)
+    if isinstance(value, dict):
+        return {k: _to(v, device) for k, v in value.items()}
+    return value

@@ -1,0 +1,59 @@
+# pyright: basic
+"""What the script did with each model, as far as a probe must know: which layers it froze, which models it evaluates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from normscope.record.recording import Call, ForwardKind, Span
+from normscope.record.torch.observer import Observer
+from normscope.record.torch.roots import Root
+
+LATE = 0.9  # of all steps; what was trained until then was trained to the end
+
+
+def frozen(observer: Observer) -> set[int]:
+    """Ids of the layers whose every training call normalized with running statistics."""
+    seen: dict[int, bool] = {}
+    for _, call in _calls(observer, "training"):
+        seen[call.layer] = seen.get(call.layer, False) or call.batch_stats
+    return {layer for layer, batch_stats in seen.items() if not batch_stats}
+
+
+def relied_on(observer: Observer, root: Root) -> bool | None:
+    """Whether the script uses the running statistics of this model: it evaluates it with them, or leaves that to others.
+
+    True for the one model trained to the end by a script that evaluates none. False where other models are
+    evaluated and this one is not, and for one of several where none is. None when its training was not seen.
+    """
+    ended = _trained_until(observer)
+    mine = {x.record.id for x in root.layers}
+    if not mine & ended.keys():
+        return None
+    evaluated = {
+        call.layer
+        for span, call in _calls(observer, "inference")
+        if not call.batch_stats and span.last_step
+    }
+    if mine & evaluated:
+        return True
+    if evaluated & ended.keys():
+        return False
+    late = {layer for layer, step in ended.items() if step >= LATE * max(ended.values())}
+    return bool(mine & late) and late <= mine
+
+
+def _trained_until(observer: Observer) -> dict[int, int]:
+    """The last step at which each layer was in a training forward."""
+    until: dict[int, int] = {}
+    for span, call in _calls(observer, "training"):
+        until[call.layer] = max(until.get(call.layer, 0), span.last_step)
+    return until
+
+
+def _calls(observer: Observer, kind: ForwardKind) -> Iterator[tuple[Span, Call]]:
+    patterns = {p.id: p for p in observer.timeline.patterns.values()}
+    for span in observer.timeline.spans:
+        if span.kind == kind:
+            for call in patterns[span.pattern].calls:
+                yield span, call

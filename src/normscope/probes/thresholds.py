@@ -1,0 +1,138 @@
+"""How much of a measured gap counts: the thresholds of the gap probe, in one place.
+
+A difference counts only above three times its noise *and* above a size that matters. Decisions are
+what a user loses by, so a difference in loss that leaves the decisions alone weighs less.
+"""
+
+from __future__ import annotations
+
+from math import isfinite, sqrt
+
+from msgspec import structs
+
+from normscope.finding import Confidence, Severity
+from normscope.probes.results import Gap, Reading
+
+POINT = 0.01  # one percentage point of error rate
+FULL_CONFIDENCE = (
+    1000  # samples; population statistics are near-optimal from 10³ (Wu & Johnson 2021)
+)
+
+
+def staleness(gap: Gap) -> Severity | None:
+    """How much the running statistics cost against recomputed ones (C − B); None: nothing that counts."""
+    if gap.measure == "output":
+        return _for(gap, _output(gap.stale))
+    lost = gap.stale_error or _lost(gap, gap.error_running, gap.error_population)
+    return _for(gap, _judge(gap, gap.stale, lost, points=0.5 * POINT))
+
+
+def inconsistency(gap: Gap) -> Severity | None:
+    """How much population statistics cost against the batch's own (B − A); None: nothing that counts."""
+    if gap.measure == "output":  # B is the reference that the distances are taken from
+        return None
+    lost = gap.inconsistent_error or _lost(gap, gap.error_population, gap.error_batch)
+    return _for(gap, _judge(gap, gap.inconsistent, lost, points=POINT))
+
+
+def staleness_outweighs(gap: Gap) -> bool:
+    """Whether C − B is more than twice B − A: then old statistics are the trouble, whatever batches reveal."""
+    if gap.stale_error and gap.inconsistent_error:
+        return gap.stale_error.value > 2 * gap.inconsistent_error.value
+    return gap.stale.value > 2 * gap.inconsistent.value
+
+
+def calm(gap: Gap) -> bool:
+    """Whether neither part of the gap counts, not even as a remark, and none that would be an error is hidden by noise.
+
+    Readings that are not numbers and layers that use batch statistics in evaluation leave the question open.
+    """
+    readings = (gap.batch, gap.population, gap.running)
+    if gap.coupled_layers or not all(isfinite(r.value) for r in readings):
+        return False
+    if staleness(gap) is not None or inconsistency(gap) is not None:
+        return False
+    sure = _noiseless(gap)
+    return "error" not in (staleness(sure), inconsistency(sure))
+
+
+def _noiseless(gap: Gap) -> Gap:
+    names = ("stale", "inconsistent", "stale_error", "inconsistent_error")
+    found: dict[str, Reading] = {n: Reading(r.value, 0.0) for n in names if (r := getattr(gap, n))}
+    return structs.replace(gap, **found)
+
+
+def confidence(gap: Gap) -> Confidence:
+    """The probe's own confidence, at most medium below 1000 samples."""
+    if gap.samples < FULL_CONFIDENCE and gap.confidence == "high":
+        return "medium"
+    return gap.confidence
+
+
+def error_noise(p: float, q: float, samples: int) -> float:
+    """Standard error of the difference of two error rates on `samples` samples.
+
+    Binomial and as if unpaired, which overstates it: the same samples are judged twice.
+    """
+    return sqrt((p * (1 - p) + q * (1 - q)) / max(samples, 1))
+
+
+def _for(gap: Gap, severity: Severity | None) -> Severity | None:
+    """A remark at most where nobody uses the model with running statistics: a thrown-away copy, a predictor, a critic."""
+    return "info" if severity and gap.relied_on is False else severity
+
+
+def _lost(gap: Gap, worse: float | None, better: float | None) -> Reading | None:
+    if worse is None or better is None:
+        return None
+    return Reading(worse - better, error_noise(worse, better, gap.samples))
+
+
+def _judge(gap: Gap, rise: Reading, lost: Reading | None, *, points: float) -> Severity | None:
+    """By decisions where they are known, for a heavy-tailed loss may hide in its noise what every decision shows."""
+    if gap.measure == "error":
+        return _error_rate(rise.value, points) if significant(rise) else None
+    if lost and significant(lost) and lost.value > points and not rise.value < -3 * rise.noise:
+        return _error_rate(lost.value, points)
+    if not significant(rise):
+        return None
+    if lost is None:
+        return _loss(gap, rise.value)
+    # The decisions stand: an overconfident loss alone is worth a word when it is large.
+    large = rise.value >= 0.05 and rise.value >= 0.05 * abs(gap.population.value)
+    return "info" if large else None
+
+
+def significant(difference: Reading) -> bool:
+    """Above three times its noise; what is not a number is not."""
+    return difference.value > 3 * difference.noise
+
+
+def _error_rate(rise: float, points: float) -> Severity | None:
+    """By the share of decisions lost. Healthy scripts with batches of 16 to 32 lost up to 2.4 points by chance
+    (running averages of the latest batches are noisy themselves), so blame begins at 3."""
+    if rise <= points:
+        return None
+    if rise >= 5 * POINT:
+        return "error"
+    return "warning" if rise >= 3 * POINT else "info"
+
+
+def _loss(gap: Gap, rise: float) -> Severity | None:
+    relative = rise / abs(gap.population.value) if gap.population.value else float("inf")
+    if gap.unit == "nats":
+        if rise < 0.05 or relative < 0.05:
+            return None
+        return "error" if rise >= 0.25 else "warning"
+    # The scale of another loss is not known: only its ratio speaks.
+    if relative < 0.25:
+        return "info" if relative >= 0.05 else None
+    return "error" if relative >= 1 else "warning"
+
+
+def _output(rise: Reading) -> Severity | None:
+    """Without targets nothing tells better from worse, so a large distance is a warning at most."""
+    if not significant(rise) or rise.value < 0.1:
+        return None
+    # The arg-max of what may be features, not scores, says nothing either.
+    return "warning" if rise.value >= 1 else "info"
