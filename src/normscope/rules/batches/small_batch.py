@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from normscope.finding import Finding, Measured, Remedy, Severity
+from normscope.graph.model import Site
+from normscope.probes import thresholds
+from normscope.probes.results import Gap, Reading
+from normscope.record.recording import Layer, Model, Recording
+from normscope.rule import Faulty, Healthy, rule
+
+ENOUGH = 16  # images per group: ImageNet top-1 error 23.7 % at 16 and 23.6 % at 32 (Wu & He 2018)
+MAP = 16  # positions per image from which a map is large enough to help the statistics
+
+
+@rule("NS301", severity="error", since="0.1.0", explains=("NS408", "NS601"))
+def small_batch(recording: Recording) -> Iterator[Finding]:
+    """Batches are too small for batch statistics.
+
+    ## What it checks
+    How many samples each batch norm normalizes together in training: the median over its training forwards in
+    training mode. Up to 3 is an error, 4 to 7 a warning, 8 to 15 an info, 16 and more is fine. Where the gap probe shows
+    that neither running nor recomputed statistics lose anything, large maps or four samples lower that by one.
+
+    ## Why it matters
+    With n samples the mean is off by σ/√n, and evaluation uses other statistics than training did. ResNet-50 on
+    ImageNet: 23.7 % error at 16 images per group, 24.8 % at 8, 27.3 % at 4, 34.7 % at 2. On vectors of two samples only the sign of
+    their difference is left. Gradient accumulation does not help: each forward is normalized by itself.
+
+    ## Example
+    ```python
+    loader = DataLoader(images, batch_size=2)  # NS301: two images share their statistics
+    ```
+
+    ## Repair
+    A larger batch; SyncBatchNorm across devices; GroupNorm, which does not depend on the batch; or
+    statistics that stand still for the last fifth of training (25.2 % at 2 images instead of 34.7 %).
+
+    ## Known limits
+    Counts dimension 0, so that graphs and flattened sequences, where it holds nodes or tokens, are silent by their numbers.
+    Correlation between samples is not seen (NS304). Silent for SyncBatchNorm and for statistics in evaluation mode; an info
+    where the statistics stood still in the end.
+
+    ## References
+    - Wu & He, *Group Normalization*, 2018, section 4.1. https://arxiv.org/abs/1803.08494
+    - Wu & Johnson, *Rethinking "Batch" in BatchNorm*, 2021, section 3. https://arxiv.org/abs/2105.07576
+    """
+    gaps = {g.model: g for g in recording.measurements.get("gap", []) if isinstance(g, Gap)}
+    for model in recording.models.values():
+        groups = [
+            g
+            for x in recording.layers.values()
+            if x.model == model.id and x.kind == "batch" and not x.synchronized
+            if (g := _group(recording, x)) and g.samples < ENOUGH
+        ]
+        if groups:
+            yield _finding(model, groups, gaps.get(model.id))
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """What one layer normalizes together."""
+
+    layer: Layer
+    samples: int  # median over training forwards
+    values: int
+    forwards: int
+    per_step: float
+    repeats: bool  # the forwards of a step see the same input
+    still_at_end: bool
+    site: Site | None
+
+
+def _group(recording: Recording, layer: Layer) -> _Group | None:
+    sizes: list[tuple[int, int, int]] = []  # samples, values, forwards
+    forwards, steps, same, site = 0, 0, 0, None
+    still = False
+    for span, pattern, call in recording.calls(layer.id, "training"):
+        if call.recomputed:
+            continue
+        still = not call.batch_stats
+        if call.updates:
+            sizes.append((call.samples, call.values, span.forwards))
+            forwards += span.forwards
+            steps += span.steps
+            same += span.same_input
+            site = site or pattern.site
+    if not sizes:
+        return None
+    samples, values = _median(sizes)
+    return _Group(
+        layer,
+        samples,
+        values,
+        forwards,
+        forwards / max(steps, 1),
+        repeats=2 * same >= forwards,
+        still_at_end=still,
+        site=site,
+    )
+
+
+def _median(sizes: list[tuple[int, int, int]]) -> tuple[int, int]:
+    """The samples and values of the forward in the middle, when all are lined up by size."""
+    half = sum(n for _, _, n in sizes) / 2
+    for samples, values, n in sorted(sizes):
+        half -= n
+        if half <= 0:
+            return samples, values
+    return sizes[-1][0], sizes[-1][1]
+
+
+def _finding(model: Model, groups: list[_Group], gap: Gap | None) -> Finding:
+    least = min(groups, key=lambda g: g.samples)
+    severity = _severity(least, gap)
+    alike = [g for g in groups if _severity(g, gap) == severity]
+    count = "1 batch norm" if len(alike) == 1 else f"{len(alike)} batch norms"
+    several = least.per_step >= 1.5 and not least.repeats
+    accumulated = (
+        f" The {least.per_step:.2g} forwards per step do not add up: each is normalized by itself."
+        if several
+        else ""
+    )
+    calm = gap is not None and thresholds.calm(gap)
+    cost = " So far the measured gap shows no loss by it." if calm else ""
+    samples = "1 sample" if least.samples == 1 else f"{least.samples} samples"
+    return Finding(
+        f"{count} of `{model.name}` normalize {samples} at a time (median of {least.forwards} training forwards; "
+        f"{least.values} values per channel), where 16 or more are needed for steady statistics.{accumulated}{cost} "
+        "Enlarge the batch, or use GroupNorm.",
+        severity=severity,
+        confidence="high" if least.forwards >= 10 else "medium",
+        model=model.name,
+        layers=tuple(g.layer.path for g in alike),
+        site=least.site,
+        measured=(
+            Measured("samples per normalization group", least.samples, "samples", low=ENOUGH),
+            Measured("values per channel", least.values, "values"),
+        ),
+        repairs=(
+            Remedy(
+                "larger-batch",
+                "changes-function",
+                "`DataLoader(..., batch_size=32, drop_last=True)`",
+            ),
+            Remedy(
+                "group-norm",
+                "changes-function",
+                f"`nn.GroupNorm({_groups(least.layer.channels)}, {least.layer.channels})`",
+            ),
+        ),
+    )
+
+
+def _groups(channels: int) -> int:
+    """The largest divisor of `channels` up to 32 that leaves groups of two channels or more."""
+    return max((g for g in range(1, 33) if channels % g == 0 and channels >= 2 * g), default=1)
+
+
+def _severity(group: _Group, gap: Gap | None) -> Severity:
+    if group.still_at_end or group.samples >= 8:
+        return "info"
+    calm = gap is not None and thresholds.calm(gap)
+    if group.samples >= 4:
+        return "info" if calm else "warning"
+    large = group.values >= MAP * group.samples and group.samples > 1
+    return "warning" if calm and large else "error"
+
+
+_CALM = Gap(
+    model=0,
+    name="Net",
+    measure="error",
+    unit="1",
+    samples=2000,
+    batches=500,
+    batch=Reading(0.02, 0.003),
+    population=Reading(0.02, 0.003),
+    running=Reading(0.02, 0.003),
+    stale=Reading(0.0, 0.003),
+    inconsistent=Reading(0.0, 0.003),
+)
+
+CASES = (
+    Faulty(
+        "two samples",
+        ("a", "b"),
+        story="layer a; layer b; train a,b batch=2 x500; train a,b batch=1 values=4",
+        severity="error",
+    ),
+    Faulty(
+        "two samples, accumulated to 32",
+        ("a",),
+        story="layer a; train a batch=2 x1600 steps=100",
+        severity="error",
+    ),
+    Faulty("four samples", ("a",), story="layer a; train a batch=4 x500", severity="warning"),
+    Faulty("eight samples", ("a",), story="layer a; train a batch=8 x500", severity="info"),
+    Faulty(
+        "two large maps that lose nothing",
+        ("a",),
+        story="layer a; train a batch=2 values=2048 x500",
+        measured={"gap": _CALM},
+        severity="warning",
+    ),
+    Healthy("sixteen samples", story="layer a; train a batch=16 x500"),
+    Healthy(
+        "one short batch per epoch", story="layer a; train a x500; train a batch=3; train a x500"
+    ),
+    Healthy("statistics in evaluation mode", story="layer a; train a mode=eval batch=2 x500"),
+    Healthy("synchronized", story="layer a synchronized=True; train a batch=2 x500"),
+    Healthy(
+        "only evaluated one by one", story="layer a; train a x9; infer a mode=eval batch=1 x50"
+    ),
+    Healthy(
+        "group norm", story="layer a kind='group' tracks=False; train a updates=False batch=2 x9"
+    ),
+    Healthy(
+        "four samples that lose nothing",
+        story="layer a; train a batch=4 x500",
+        measured={"gap": _CALM},
+        at_most="info",
+    ),
+    Healthy(
+        "statistics stand still in the end",
+        story="layer a; train a batch=2 x400; train a mode=eval root=train batch=2 x100",
+        at_most="info",
+    ),
+)

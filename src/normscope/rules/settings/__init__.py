@@ -1,0 +1,1 @@
+"""Rules about how its norm layers are configured."""

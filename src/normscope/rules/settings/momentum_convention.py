@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from normscope import statistics
+from normscope.finding import SEVERITIES, Finding, Measured, Remedy, Severity, Steps
+from normscope.probes import thresholds
+from normscope.probes.results import Gap, LayerGap, Reading, gap_of
+from normscope.record.recording import Call, Layer, Recording, Span
+from normscope.rule import Faulty, Healthy, rule
+
+HIGH = 0.9  # here the average is worth 1.2 batches or less; anything up to 0.5 is in honest use
+LONG = 20  # training steps; below it is a trial of the script
+NOISY = 0.1  # standard deviation of a running mean, in those of a value
+
+
+@rule(
+    "NS201", severity="error", since="0.1.0", explains=("NS202", "NS404", "NS406", "NS408", "NS601")
+)
+def momentum_convention(recording: Recording) -> Iterator[Finding]:
+    r"""The momentum of a batch norm is inverted or extreme, so its running statistics are no average.
+
+    ## What it checks
+    Layers whose last training forwards normalized with batch statistics and used a momentum of 0.9 or more, or of
+    exactly 0, and whether evaluation then used the running statistics.
+
+    ## Why it matters
+    PyTorch's momentum is the weight $\alpha$ of the *new* batch, Keras' and TensorFlow's that of the old average. An average is worth
+    $(2-\alpha)/\alpha$ batches: 19 for 0.1 and 1.02 for a copied 0.99, so evaluation normalizes with the
+    statistics of the last batch. With 0 the statistics never leave mean 0 and variance 1.
+
+    ## Example
+    ```python
+    nn.BatchNorm2d(64, momentum=0.99)  # Keras' default: keeps 1 % of the old statistics
+    nn.BatchNorm2d(64, momentum=0.01)  # what it means in PyTorch
+    ```
+
+    ## Repair
+    `1 - momentum` for a value that comes from Keras, else the default 0.1. `momentum=None` averages all batches alike.
+
+    ## Known limits
+    Judged by the momentum of the last training forward, so schedules that end low are silent, as are statistics recomputed after
+    training. Where the gap probe found that the running statistics cost nothing, it is a warning, and an info when the batches are so
+    large that one is enough. Layers that are never evaluated with stored statistics give an info.
+
+    ## References
+    - https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html
+    - https://keras.io/api/layers/normalization_layers/batch_normalization/
+    - Wu & Johnson, *Rethinking "Batch" in BatchNorm*, 2021, section 3. https://arxiv.org/abs/2105.07576
+    """
+    groups: dict[tuple[int, float], list[Use]] = {}
+    for layer in recording.layers.values():
+        if use := use_of(recording, layer):
+            groups.setdefault((layer.model, use.momentum), []).append(use)
+    for (model, momentum), uses in groups.items():
+        severities: list[Severity] = [u.severity(recording) for u in uses]
+        severity = max(severities, key=SEVERITIES.index)
+        layers = [u.layer for u in uses]
+        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        yield Finding(
+            f"{names} {'has' if len(layers) == 1 else 'have'} momentum={momentum:g}, in PyTorch the weight of the new batch: "
+            f"{consequence(momentum)}{', and evaluation used them' if any(u.evaluated for u in uses) else ''}. "
+            f"Use momentum={meant(momentum):g}.",
+            severity=severity,
+            confidence="high" if severity == "error" else "medium",
+            model=recording.models[model].name,
+            layers=tuple(x.path for x in layers),
+            site=layers[0].site,
+            steps=Steps(uses[0].first, uses[0].last, uses[0].steps),
+            measured=(
+                Measured("momentum", momentum, "weight of the new batch", low=0.001, high=0.5),
+                *worth(momentum),
+            ),
+            repairs=(Remedy("set momentum", "changes-function", f"momentum={meant(momentum):g}"),),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How one layer with such a momentum was trained and evaluated."""
+
+    layer: Layer
+    momentum: float
+    samples: int
+    first: int
+    last: int
+    steps: int
+    evaluated: bool  # with stored statistics, after training began
+    only_batches: bool  # inference took place, and always with batch statistics
+
+    def severity(self, recording: Recording) -> Severity:
+        if self.only_batches:
+            return "info"
+        if not self.evaluated:
+            return "warning" if self.steps >= LONG and self.noisy else "info"
+        gap = gap_of(recording.measurements.get("gap", ()), self.layer.model)
+        if self.momentum == 0 or (gap and thresholds.staleness(gap) in ("warning", "error")):
+            return "error"
+        if gap:
+            return "warning" if self.noisy else "info"
+        return "error" if self.noisy else "warning"
+
+    @property
+    def noisy(self) -> bool:
+        """Whether such an average wanders from batch to batch, samples taken as independent."""
+        return (
+            not self.momentum or statistics.sd_of_running_mean(self.momentum, self.samples) > NOISY
+        )
+
+
+def use_of(recording: Recording, layer: Layer) -> Use | None:
+    """The layer's use when it was trained with an extreme momentum to the end, else None."""
+    training = [(s, c) for s, _, c in recording.calls(layer.id, "training") if c.batch_stats]
+    if not layer.tracks or not training:
+        return None
+    span, call = max(training, key=lambda sc: sc[0].last_step)
+    if call.momentum is None or 0 < call.momentum < HIGH:
+        return None
+    if call.momentum == 0 and not (layer.fresh_at_start and layer.fresh_at_end is not False):
+        return None  # keeps statistics that came from elsewhere
+    if call.momentum and not call.updates:
+        return None
+    inference = [(s, c) for s, _, c in recording.calls(layer.id, "inference")]
+    if any(recomputes(s, c, span) for s, c in inference):
+        return None
+    first = min(s.first_step for s, _ in training)
+    evaluated = any(not c.batch_stats and s.last_step > first for s, c in inference)
+    return Use(
+        layer,
+        call.momentum,
+        max(call.samples, 1),
+        first,
+        span.last_step,
+        sum({id(s): s.steps for s, _ in training}.values()),
+        evaluated,
+        bool(inference) and all(c.batch_stats for _, c in inference),
+    )
+
+
+def recomputes(span: Span, call: Call, trained: Span) -> bool:
+    """Whether a pass after training put better statistics in place."""
+    averages = call.momentum is None or 0 < call.momentum < HIGH
+    return call.updates and averages and span.last_step > trained.last_step
+
+
+def consequence(momentum: float) -> str:
+    if momentum == 0:
+        return "the running statistics never leave mean 0 and variance 1"
+    batches = statistics.averaged_batches(momentum)
+    return f"the running statistics are worth {batches:.3g} batch{'es' if batches > 1 else ''}"
+
+
+def worth(momentum: float) -> tuple[Measured, ...]:
+    if momentum == 0:
+        return ()
+    return (Measured("batches averaged", statistics.averaged_batches(momentum), "batches", low=3),)
+
+
+def meant(momentum: float) -> float:
+    """The PyTorch value that was probably meant."""
+    return round(1 - momentum, 6) if HIGH <= momentum < 1 else 0.1
+
+
+_STALE = Gap(model=0, name="Net", measure="error", unit="1", samples=1440, batches=45,
+    batch=Reading(0.0, 0.0), population=Reading(0.01, 0.002), running=Reading(0.08, 0.002),
+    stale=Reading(0.07, 0.004), inconsistent=Reading(0.01, 0.01), layers=(LayerGap(0, "a", 0.3, 0.2, 0.05, 1.0),))  # fmt: skip
+_CALM = Gap(model=0, name="Net", measure="error", unit="1", samples=1440, batches=45,
+    batch=Reading(0.01, 0.0), population=Reading(0.01, 0.002), running=Reading(0.01, 0.002),
+    stale=Reading(0.0, 0.004), inconsistent=Reading(0.0, 0.01))  # fmt: skip
+
+CASES = (
+    Faulty(
+        "copied from Keras",
+        ("a", "b"),
+        story="layer a momentum=0.99; layer b momentum=0.99; train a,b x200; infer a,b mode=eval x4",
+        severity="error",
+    ),
+    Faulty(
+        "measured",
+        ("a",),
+        story="layer a momentum=0.9; train a batch=512 x200; infer a mode=eval x4",
+        measured={"gap": _STALE},
+        severity="error",
+    ),
+    Faulty(
+        "costs nothing at the end by chance",
+        ("a",),
+        story="layer a momentum=0.99; train a batch=16 x200; infer a mode=eval",
+        measured={"gap": _CALM},
+        severity="warning",
+    ),
+    Faulty(
+        "momentum 0",
+        ("a",),
+        story="layer a momentum=0 fresh_at_end=True; train a updates=False x50; infer a mode=eval",
+        severity="error",
+    ),
+    Faulty(
+        "trained without evaluation",
+        ("a",),
+        story="layer a momentum=0.95; train a x200",
+        severity="warning",
+    ),
+    Healthy("default", story="layer a; train a x200; infer a mode=eval x4"),
+    Healthy(
+        "cumulative average", story="layer a momentum=None; train a x200; infer a mode=eval x4"
+    ),
+    Healthy("rather high", story="layer a momentum=0.5; train a x200; infer a mode=eval x4"),
+    Healthy(
+        "schedule that ends low",
+        story="layer a momentum=0.01; train a momentum=0.9 x20; train a momentum=0.01 x200; infer a mode=eval x4",
+    ),
+    Healthy(
+        "set to 1 only to recompute the statistics",
+        story="layer a; train a x200; infer a mode=train momentum=1.0 x5; infer a mode=eval x4",
+    ),
+    Healthy(
+        "recomputed after training",
+        story="layer a momentum=0.99; train a x200; infer a mode=train momentum=None x20; infer a mode=eval",
+    ),
+    Healthy(
+        "always batch statistics",
+        story="layer a momentum=1.0; train a x200; infer a mode=train momentum=1.0 x5",
+        at_most="info",
+    ),
+    Healthy(
+        "no running statistics",
+        story="layer a momentum=0.99 tracks=False; train a x200; infer a mode=train x4",
+    ),
+    Healthy(
+        "pretrained statistics kept on purpose",
+        story="layer a momentum=0 fresh_at_start=False; train a x200; infer a mode=eval",
+    ),
+    Healthy("never in training", story="layer a momentum=0.99; infer a mode=eval x5"),
+    Healthy(
+        "trained with stored statistics",
+        story="layer a momentum=0.99 fresh_at_start=False; train a mode=eval x50; infer a mode=eval x5",
+    ),
+    Healthy(
+        "whole data set as one batch",
+        story="layer a momentum=1.0; train a batch=2708 x200; infer a mode=eval x5",
+        measured={"gap": _CALM},
+        at_most="info",
+    ),
+    Healthy(
+        "three steps to see whether the script runs",
+        story="layer a momentum=0.99; train a x3",
+        at_most="info",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Rules about what values pass through them."""

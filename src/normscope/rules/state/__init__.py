@@ -1,0 +1,1 @@
+"""Rules about which mode they run in and what they remember."""

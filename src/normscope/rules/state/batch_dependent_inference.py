@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from normscope.finding import Confidence, Finding, Measured, Remedy, Severity, Steps
+from normscope.probes.results import Gap
+from normscope.record.recording import Layer, Model, Pattern, Recording, Span
+from normscope.rule import Faulty, Healthy, rule
+
+COUPLED = 0.01  # standard deviations of the output; rounding is four orders of magnitude below
+
+
+@rule("NS407", severity="error", since="0.1.0", explains=("NS302", "NS408", "NS601"))
+def batch_dependent_inference(recording: Recording) -> Iterator[Finding]:
+    """In evaluation mode the output for one sample depends on the others in its batch.
+
+    ## What it checks
+    Forwards that nothing was learned from, of a model in evaluation mode, in which a batch norm normalized with the
+    batch's own statistics. The gap probe adds how much an output changes when its batch mates are exchanged.
+
+    ## Why it matters
+    `eval()` was called and had no effect on these layers. The score depends on batch size and order of the evaluation data,
+    one sample at a time gives another answer (or an error), and an exported model another one still.
+
+    ## Example
+    ```python
+    nn.BatchNorm2d(64, track_running_stats=False)  # no running statistics: eval() cannot use them
+    F.batch_norm(x, self.mean, self.var, training=True)  # pass self.training instead
+    ```
+
+    ## Repair
+    Keep running statistics (the default), pass `training=self.training` to functional calls, and hold layers in
+    `nn.ModuleList` or `nn.ModuleDict` so that `eval()` reaches them. Where dependence within a sample is wanted, use GroupNorm or
+    InstanceNorm.
+
+    ## Known limits
+    InstanceNorm and GroupNorm normalize each sample by itself and are silent. Batches of one sample prove nothing and are
+    ignored. Blocks of forwards that are followed by an ordinary evaluation recompute the statistics and are silent. Deliberate transductive
+    evaluation (few-shot learning) looks the same: then the finding states the setting of the score.
+
+    ## References
+    - PyTorch, *torch.nn.BatchNorm2d*. https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html
+    - Bronskill et al., *TaskNorm*, 2020. https://arxiv.org/abs/2003.03284
+    """
+    gaps = {g.model: g for g in recording.measurements.get("gap", []) if isinstance(g, Gap)}
+    for model in recording.models.values():
+        uses = [u for s in recording.spans if (u := _use(recording, model, s))]
+        layers = dict.fromkeys(k for _, _, used in uses for k in used)
+        if layers:
+            yield _finding(
+                model,
+                uses,
+                [recording.layers[k] for k in layers],
+                gaps.get(model.id),
+            )
+
+
+def _use(
+    recording: Recording, model: Model, span: Span
+) -> tuple[Span, Pattern, tuple[int, ...]] | None:
+    """The layers that used the batch's statistics in the forwards of `span`, a judged one of `model` in evaluation mode."""
+    pattern = recording.patterns[span.pattern]
+    if pattern.model != model.id or span.kind != "inference" or pattern.training:
+        return None
+    used = tuple(
+        c.layer
+        for c in pattern.calls
+        if c.batch_stats and c.samples > 1 and recording.layers[c.layer].kind == "batch"
+    )
+    recomputes = all(
+        c.updates and (c.momentum is None) > (recording.layers[c.layer].momentum is None)
+        for c in pattern.calls
+        if c.layer in used
+    )
+    # A model is built, traced and probed before its first step: that is no evaluation of a trained model.
+    early = bool(recording.steps) and span.last_step < 1
+    excused = span.followed_by.get("evaluation", 0) >= span.blocks
+    return (span, pattern, used) if used and not (recomputes or early or excused) else None
+
+
+def _finding(
+    model: Model,
+    uses: list[tuple[Span, Pattern, tuple[int, ...]]],
+    layers: list[Layer],
+    gap: Gap | None,
+) -> Finding:
+    forwards = sum(s.forwards for s, _, _ in uses)
+    scored = sum(s.scored for s, _, _ in uses)
+    site = next((p.site for _, p, _ in uses if p.site), None)
+    where = f" at {site}" if site else ""
+    coupling = gap.coupling if gap else None
+    severity, confidence = _weight(model, uses, coupling)
+    proof = (
+        f" Other batch mates change an output by {coupling:.2g} of its standard deviation."
+        if coupling is not None
+        else ""
+    )
+    cause, todo = _cause(layers)
+    measured = [Measured("forwards with batch statistics", forwards, "forwards", high=0.0)]
+    measured.append(Measured("of them scored", scored, "forwards", high=0.0))
+    if coupling is not None:
+        measured.append(Measured("coupling of batch mates", coupling, "output sd", high=COUPLED))
+    count = "1 batch norm" if len(layers) == 1 else f"{len(layers)} batch norms"
+    return Finding(
+        f"In evaluation mode {count} of `{model.name}` normalized with the batch's own statistics{where} "
+        f"({forwards} forwards): {cause}.{proof} {todo}.",
+        severity=severity,
+        confidence=confidence,
+        model=model.name,
+        layers=tuple(x.path for x in layers),
+        site=site,
+        steps=Steps(
+            min(s.first_step for s, _, _ in uses),
+            max(s.last_step for s, _, _ in uses),
+            sum(s.blocks for s, _, _ in uses),
+        ),
+        measured=tuple(measured),
+        repairs=(Remedy("running-statistics", "changes-function", _command(layers)),),
+    )
+
+
+def _weight(
+    model: Model, uses: list[tuple[Span, Pattern, tuple[int, ...]]], coupling: float | None
+) -> tuple[Severity, Confidence]:
+    if coupling is not None and coupling <= COUPLED:
+        return "info", "medium"
+    if (
+        model.feeds
+    ):  # a generator whose samples are drawn in batches: odd, but nothing is scored by it
+        return "info", "medium"
+    if coupling is not None:
+        return "error", "high"
+    if any(s.scored for s, _, _ in uses):
+        return "error", "high"
+    return "warning", "medium"
+
+
+def _cause(layers: list[Layer]) -> tuple[str, str]:
+    if all(not x.tracks for x in layers):
+        return (
+            "they keep no running statistics (`track_running_stats=False`)",
+            "Remove that setting and train again, or use GroupNorm",
+        )
+    if all(not x.registered and x.type != "batch_norm" for x in layers):
+        return (
+            "`eval()` does not reach them, because they are in no module's children (a plain list or dict, or built in "
+            "`forward`)",
+            "Hold them in `nn.ModuleList` or `nn.ModuleDict`",
+        )
+    return (
+        "they keep running statistics but ran with a training flag that `eval()` did not switch",
+        "Pass `training=self.training`, and do not call `train()` on parts of the model while it is evaluated",
+    )
+
+
+def _command(layers: list[Layer]) -> str:
+    if all(not x.tracks for x in layers):
+        return "`nn.BatchNorm2d(channels)` without `track_running_stats=False`"
+    if all(not x.registered and x.type != "batch_norm" for x in layers):
+        return "`self.layers = nn.ModuleList(layers)`"
+    return "`F.batch_norm(x, mean, var, weight, bias, training=self.training)`"
+
+
+_COUPLED = "infer a mode=train root=eval updates=False"
+
+CASES = (
+    Faulty(
+        "layers without running statistics",
+        ("a",),
+        story=f"layer a tracks=False; train a x50; {_COUPLED} x4 scored=4",
+        severity="error",
+    ),
+    Faulty(
+        "functional call with a fixed flag",
+        ("a",),
+        story="layer a type='batch_norm' registered=False; train a x50; infer a root=eval x4 scored=4",
+        severity="error",
+    ),
+    Faulty(
+        "a list that eval does not reach",
+        ("a",),
+        story="layer a registered=False; layer b; train a,b x50; infer a root=eval x4",
+        severity="warning",
+    ),
+    Healthy("running statistics", story="layer a; train a x50; infer a mode=eval x4 scored=4"),
+    Healthy(
+        "instance norm",
+        story=f"layer a kind='instance' tracks=False; train a x50; {_COUPLED} x4 scored=4",
+    ),
+    Healthy(
+        "statistics recomputed in an otherwise evaluated model",
+        story="layer a; train a x50; infer a root=eval x9 then=evaluation; infer a mode=eval scored=1",
+    ),
+    Healthy(
+        "one sample at a time",
+        story=f"layer a tracks=False; train a x50; {_COUPLED} batch=1 values=64 x4 scored=4",
+    ),
+    Healthy("before training", story=f"layer a tracks=False; {_COUPLED} x2; train a x50"),
+    Healthy(
+        "a generator",
+        story=f"model feeds=(1,); layer a tracks=False; train a x50; {_COUPLED} x4",
+        at_most="info",
+    ),
+)
