@@ -1,0 +1,215 @@
+"""The commands and their options, as the parser sees them. The work is done elsewhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from normscope import __version__, config
+from normscope.cli import COMMANDS, catalogue, diagnosing
+from normscope.cli.arguments import HELP, split_run
+from normscope.errors import NormscopeError
+
+app = App(name="normscope", version=__version__, help_format="plaintext")
+
+Words = Annotated[
+    list[str] | None, Parameter(negative="", consume_multiple=False, show_default=False)
+]
+Formats = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--format",
+        negative="",
+        consume_multiple=False,
+        show_default=False,
+        help="text, json or html; once for each report that is wanted.",
+    ),
+]
+Outputs = Annotated[
+    list[Path] | None,
+    Parameter(
+        name="--output",
+        negative="",
+        consume_multiple=False,
+        show_default=False,
+        help="The file of a format, in the same order.",
+    ),
+]
+SELECT = "Judge only by rules whose code begins so: NS4 or NS401,NS408."
+IGNORE = "Leave out rules whose code begins so."
+FAIL_ON = "Exit with status 1 when a finding is that bad: error, warning or never."
+RUN_OPTIONS = (
+    "--record",
+    "--format",
+    "--output",
+    "--select",
+    "--ignore",
+    "--fail-on",
+    "--budget",
+    "--keep-batches",
+    "--steps",
+)
+
+
+def dispatch(words: Sequence[str]) -> int:
+    """Parse and run one command line; its exit status. Errors of the user's become one line on stderr."""
+    try:
+        return _call(words)
+    except NormscopeError as error:
+        return _complain(str(error))
+    except CycloptsError as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        from normscope.session.signals import die_of
+
+        die_of(signal.SIGINT)
+        return 128 + signal.SIGINT
+
+
+def _call(words: Sequence[str]) -> int:
+    words = list(words)
+    if words[0] not in COMMANDS:
+        from normscope.errors import did_you_mean
+
+        raise NormscopeError(
+            f"`normscope` has no command `{words[0]}`.{did_you_mean(words[0], COMMANDS)} "
+            f"Commands: {', '.join(COMMANDS)}."
+        )
+    if words[0] == "run":
+        ours, command = split_run(words[1:], RUN_OPTIONS)
+        # Behind `--` the parser takes every word as it is.
+        words = (
+            ["run", *ours]
+            if ours[-1:] == [HELP[0]] or ours[-1:] == [HELP[1]]
+            else ["run", *ours, "--", *command]
+        )
+    code: Any = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    return code or 0
+
+
+def _complain(message: str) -> int:
+    line = " ".join(message.split())
+    sys.stderr.write(f"normscope: {line}\n")
+    return 2
+
+
+def _configured(**given: Any) -> config.Config:
+    """What was given on the command line over what `pyproject.toml` says."""
+    said = {k.replace("_", "-"): v for k, v in given.items() if v is not None}
+    base = config.read(Path.cwd())
+    if "format" in said or "output" in said:
+        # Reports that were asked for here replace those of the file: pairs must not mix.
+        base = config.merge(base, {"format": [], "output": []}, where="the command line")
+    return config.merge(base, said, where="the command line")
+
+
+@app.command(
+    help=f"{COMMANDS['run']}\n\nnormscope run [OPTIONS] script.py [args…]\nnormscope run [OPTIONS] -m module [args…]"
+)
+def run(
+    *command: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    record: Annotated[
+        str | None,
+        Parameter(help="Where the recording goes; SCRIPT.nscope in this folder by default."),
+    ] = None,
+    format_: Formats = None,
+    output: Outputs = None,
+    select: Annotated[Words, Parameter(help=SELECT)] = None,
+    ignore: Annotated[Words, Parameter(help=IGNORE)] = None,
+    fail_on: Annotated[str | None, Parameter(help=f"{FAIL_ON} By default never.")] = None,
+    budget: Annotated[
+        str | None,
+        Parameter(help="Share of the training loop's time that observing may take; 1% by default."),
+    ] = None,
+    keep_batches: Annotated[
+        str | None, Parameter(help="Memory for copies of training inputs; 64MB by default.")
+    ] = None,
+    steps: Annotated[
+        str | None, Parameter(help="Observe so many training steps; the script runs on.")
+    ] = None,
+) -> int:
+    chosen = _configured(
+        record=record,
+        format=format_,
+        output=output,
+        select=select,
+        ignore=ignore,
+        fail_on=fail_on,
+        budget=budget,
+        keep_batches=keep_batches,
+        steps=steps,
+    )
+    from normscope.cli.running import run_and_diagnose
+
+    return run_and_diagnose(command, chosen)
+
+
+@app.command(help=COMMANDS["report"])
+def report(
+    file: Annotated[str, Parameter(help="The recording, as `normscope run` wrote it.")],
+    /,
+    *,
+    format_: Formats = None,
+    output: Outputs = None,
+    select: Annotated[Words, Parameter(help=SELECT)] = None,
+    ignore: Annotated[Words, Parameter(help=IGNORE)] = None,
+    fail_on: Annotated[str | None, Parameter(help=f"{FAIL_ON} By default error.")] = None,
+) -> int:
+    chosen = _configured(
+        format=format_, output=output, select=select, ignore=ignore, fail_on=fail_on
+    )
+    return diagnosing.report(Path(file), chosen)
+
+
+@app.command(help=COMMANDS["compare"])
+def compare(
+    before: Annotated[str, Parameter(help="The recording before the change.")],
+    after: Annotated[str, Parameter(help="The recording after it.")],
+    /,
+    *,
+    format_: Formats = None,
+    output: Outputs = None,
+    select: Annotated[Words, Parameter(help=SELECT)] = None,
+    ignore: Annotated[Words, Parameter(help=IGNORE)] = None,
+    fail_on: Annotated[
+        str | None,
+        Parameter(help="Exit with status 1 when a new finding is that bad. By default error."),
+    ] = None,
+) -> int:
+    chosen = _configured(
+        format=format_, output=output, select=select, ignore=ignore, fail_on=fail_on
+    )
+    return diagnosing.compare(Path(before), Path(after), chosen)
+
+
+@app.command(help=COMMANDS["rules"])
+def rules(
+    *,
+    format_: Annotated[
+        Literal["text", "json"], Parameter(name="--format", help="text or json.")
+    ] = "text",
+) -> int:
+    return catalogue.list_rules(as_json=format_ == "json")
+
+
+@app.command(help=COMMANDS["explain"])
+def explain(code: Annotated[str, Parameter(help="Its code or its name.")], /) -> int:
+    return catalogue.explain(code)
+
+
+@app.command(help=COMMANDS["demo"])
+def demo(
+    *,
+    output: Annotated[
+        str | None, Parameter(help="The folder for its files.", show_default=False)
+    ] = None,
+) -> int:
+    from normscope.demo import main
+
+    return main(Path(os.path.abspath(output)) if output else None)

@@ -1,0 +1,1 @@
+"""Reports of a diagnosis and of a comparison: terminal, JSON, HTML. Imports no deep-learning framework."""

@@ -1,0 +1,132 @@
+"""In the process of the script: begin observing when it imports PyTorch, and close the recording when it ends.
+
+Until then nothing is imported that the script might want to configure first: numpy and PyTorch read
+environment variables when they are imported.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+
+from normscope.session.imports import ImportWatch
+
+TYPE_CHECKING = False  # as `typing` has it, without importing that
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+    from normscope.record.store import Store
+    from normscope.record.torch import Observer
+
+
+def start(settings: dict[str, Any]) -> None:
+    """Watch for the imports of PyTorch and Keras. `settings` is what the parent wrote (see `parent.Order`)."""
+    Observed(settings).watch()
+
+
+class Observed:
+    """One observed process. Forked children of it stay silent: they share the file but must not write to it."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        self._pid = os.getpid()
+        self._store: Store | None = None
+        self._observer: Observer | None = None
+        self._watches = [ImportWatch("torch", self._torch), ImportWatch("keras", self._keras)]
+
+    def watch(self) -> None:
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
+        for watch in self._watches:
+            watch.install()
+
+    def _forked(self) -> None:
+        for watch in self._watches:
+            watch.remove()
+        atexit.unregister(self._end)
+
+    def _open(self) -> Store:
+        """The recording, opened at the first import that matters; from then on the end is ours to write."""
+        if self._store is None:
+            from normscope.record.store import Store
+
+            self._store = Store.create(self._settings["record"])
+            for key, value in self._settings["meta"].items():
+                self._store.put_meta(key, value)
+            # Registered after the framework's own handlers, and therefore run before them.
+            atexit.register(self._end)
+        return self._store
+
+    def _torch(self, _: ModuleType) -> None:
+        if os.getpid() != self._pid:
+            return
+        try:
+            store = self._open()
+            from normscope.live import observe
+            from normscope.session.tracebacks import hide_our_frames
+
+            s = self._settings
+            self._observer = observe(
+                store, budget=s["budget"], keep_bytes=s["keep_bytes"], steps=s["steps"]
+            )
+            hide_our_frames()
+        except Exception as problem:  # noqa: BLE001  the script goes on unharmed
+            self._lost(problem)
+
+    def _keras(self, keras: ModuleType) -> None:
+        if os.getpid() != self._pid:
+            return
+        try:
+            self._open().put_meta("keras", str(getattr(keras, "__version__", "unknown")))
+        except Exception as problem:  # noqa: BLE001
+            self._lost(problem)
+
+    def _lost(self, problem: BaseException) -> None:
+        """Say in the recording that observing failed; on stderr where even that is impossible."""
+        text = f"{type(problem).__name__}: {problem}"
+        try:
+            from normscope.record.recording import Event
+
+            # Below the numbers that the observer gives to its own events.
+            self._open().put("event", -1, Event(kind="observer-error", detail=text))
+        except Exception:  # noqa: BLE001
+            sys.stderr.write(f"normscope: this run is not observed: {text}\n")
+
+    def _end(self) -> None:
+        """At exit, after the script's threads and its own exit handlers."""
+        if os.getpid() != self._pid or self._store is None:
+            return
+        # Python sets it for an exception that ended the script, and leaves it alone for SystemExit.
+        raised: BaseException | None = getattr(sys, "last_value", None)
+        status = status_of(raised)
+        try:
+            if self._observer is not None:
+                if status.startswith("exception"):
+                    self._observer.event("crash", detail=status.removeprefix("exception "))
+                from normscope.live import finish
+
+                finish(self._observer, probe=raised is None)
+        except (Exception, KeyboardInterrupt) as problem:  # noqa: BLE001
+            self._lost(problem)
+        try:
+            # After an orderly end the parent, who alone learns the exit code, says it, if it is still there.
+            if raised is not None or os.getppid() != self._settings["parent"]:
+                self._store.put_meta("status", status)
+            self._store.close()
+        except Exception as problem:  # noqa: BLE001  the parent, or the next report, will say it
+            sys.stderr.write(f"normscope: the recording was not closed: {problem}\n")
+
+
+def status_of(raised: BaseException | None) -> str:
+    """`exit` for an orderly end, `signal 2` for Ctrl-C, else the exception's type and first line."""
+    if raised is None:
+        return "exit"
+    if isinstance(raised, KeyboardInterrupt):
+        return "signal 2"
+    try:
+        said = str(raised).splitlines()
+    except Exception:  # noqa: BLE001  a user's exception whose text cannot be had
+        said = []
+    return f"exception {type(raised).__name__}: {said[0] if said else ''}".rstrip(": ")
