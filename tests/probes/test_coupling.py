@@ -1,0 +1,63 @@
+"""Dependence on batch mates in evaluation mode, whatever makes it."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from normscope.probes import thresholds
+from probes.asking import ask, cut, mlp
+
+
+class FixedFlag(nn.BatchNorm1d):
+    def forward(self, x):
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, True)
+
+
+class NeverEval(nn.BatchNorm1d):
+    def train(self, mode=True):
+        return super().train(True)
+
+
+def model_with(norm):
+    return nn.Sequential(nn.Linear(8, 16), norm, nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, 3))
+
+
+def batches():
+    return cut(torch.randn(128, 8), torch.randint(0, 3, (128,)), 32)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [nn.BatchNorm1d(16, track_running_stats=False), FixedFlag(16), NeverEval(16)],
+    ids=["without running statistics", "fixed flag", "own train method"],
+)
+def test_coupled(norm):
+    gap = ask(model_with(norm), batches()).gap
+    assert gap.coupling > 0.01
+    assert gap.coupled_layers == ("1",)
+    assert not thresholds.calm(gap)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [nn.BatchNorm1d(16), nn.LayerNorm(16), nn.GroupNorm(4, 16)],
+    ids=lambda n: type(n).__name__,
+)
+def test_not_coupled(norm):
+    gap = ask(model_with(norm), batches()).gap
+    assert gap.coupling < 1e-5
+    assert gap.coupled_layers == ()
+
+
+def test_no_layer_keeps_running_statistics():
+    model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16, track_running_stats=False))
+    gap = ask(model, batches()).gap
+    assert gap.coupled_layers == ("1",)
+    assert gap.batch == gap.population == gap.running
+    assert gap.layers == ()
+
+
+def test_batches_of_different_sizes_cannot_be_mixed():
+    x, y = torch.randn(64, 8), torch.randint(0, 3, (64,))
+    assert ask(mlp(), [*cut(x, y, 40)]).gap.coupling is None

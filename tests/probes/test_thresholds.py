@@ -1,0 +1,111 @@
+"""How much of a measured gap counts."""
+
+import math
+
+import pytest
+
+from normscope.probes import thresholds
+from normscope.probes.results import Gap, Reading
+
+
+def gap(a, b, c, noise=0.001, *, errors=None, error_noise=0.002, **more):
+    """A loss in nats under A, B and C; `errors` are the three error rates."""
+    facts = {"measure": "loss", "unit": "nats", "samples": 2000, "batches": 40}
+    if errors:
+        facts |= {
+            "error_batch": errors[0],
+            "error_population": errors[1],
+            "error_running": errors[2],
+            "stale_error": Reading(errors[2] - errors[1], error_noise),
+            "inconsistent_error": Reading(errors[1] - errors[0], error_noise),
+        }
+    return Gap(
+        model=0,
+        name="Net",
+        batch=Reading(a, noise),
+        population=Reading(b, noise),
+        running=Reading(c, noise),
+        stale=Reading(c - b, noise),
+        inconsistent=Reading(b - a, noise),
+        **(facts | more),
+    )
+
+
+@pytest.mark.parametrize(
+    ("errors", "severity"),
+    [
+        ((0.10, 0.10, 0.104), None),  # below half a point: decisions stand, the loss rose a little
+        ((0.10, 0.10, 0.115), "info"),
+        ((0.10, 0.10, 0.135), "warning"),
+        ((0.10, 0.10, 0.20), "error"),
+    ],
+)
+def test_staleness_by_decisions(errors, severity):
+    assert thresholds.staleness(gap(0.3, 0.3, 0.31, errors=errors)) == severity
+
+
+def test_decisions_speak_where_a_heavy_tailed_loss_is_noise():
+    wild = gap(0.4, 19.6, 1.5, noise=18.0, errors=(0.15, 0.50, 0.67), error_noise=0.02)
+    assert thresholds.inconsistency(wild) == "error"
+    assert thresholds.staleness(wild) == "error"
+
+
+def test_decisions_do_not_speak_against_a_loss_that_fell():
+    assert thresholds.staleness(gap(0.3, 0.3, 0.2, errors=(0.10, 0.10, 0.12))) is None
+
+
+def test_an_overconfident_loss_alone_is_a_remark():
+    assert thresholds.staleness(gap(0.1, 0.1, 0.3, errors=(0.02, 0.02, 0.02))) == "info"
+
+
+@pytest.mark.parametrize(("rise", "severity"), [(0.04, None), (0.1, "warning"), (0.5, "error")])
+def test_a_loss_without_decisions(rise, severity):
+    assert thresholds.staleness(gap(0.3, 0.3, 0.3 + rise)) == severity
+    assert thresholds.inconsistency(gap(0.3, 0.3 + rise, 0.3)) == severity
+
+
+def test_without_decisions_and_targets_a_distance_is_a_warning_at_most():
+    far = gap(0.1, 0.1, 5.0, measure="output")
+    assert thresholds.staleness(far) == "warning"
+    assert thresholds.inconsistency(far) is None
+
+
+@pytest.mark.parametrize("relied_on", [True, None])
+def test_a_model_that_nobody_evaluates_gets_a_remark(relied_on):
+    lost = {"errors": (0.1, 0.3, 0.5)}
+    assert thresholds.staleness(gap(0.3, 1, 2, relied_on=False, **lost)) == "info"
+    assert thresholds.inconsistency(gap(0.3, 1, 2, relied_on=False, **lost)) == "info"
+    assert thresholds.staleness(gap(0.3, 1, 2, relied_on=relied_on, **lost)) == "error"
+
+
+def test_which_part_is_larger():
+    assert thresholds.staleness_outweighs(gap(0.1, 0.2, 0.5))
+    assert not thresholds.staleness_outweighs(gap(0.1, 0.4, 0.5))
+    by_decisions = gap(0.1, 0.4, 0.5, errors=(0.0, 0.01, 0.5))
+    assert thresholds.staleness_outweighs(by_decisions)
+
+
+def test_calm():
+    assert thresholds.calm(gap(0.3, 0.3, 0.3))
+    assert not thresholds.calm(gap(0.3, 0.3, 0.9))
+    assert not thresholds.calm(gap(0.3, 0.3, math.nan))
+    assert not thresholds.calm(gap(0.3, 0.3, 0.3, coupled_layers=("bn",)))
+
+
+def test_noise_is_no_acquittal():
+    """A large difference that is not significant is neither a finding nor a proof of innocence."""
+    unsure = gap(0.3, 0.3, 0.9, noise=0.5)
+    assert thresholds.staleness(unsure) is None
+    assert not thresholds.calm(unsure)
+
+
+def test_confidence_below_a_thousand_samples():
+    assert thresholds.confidence(gap(0, 0, 0, confidence="high")) == "high"
+    assert thresholds.confidence(gap(0, 0, 0, confidence="high", samples=999)) == "medium"
+
+
+def test_gaps_recorded_without_paired_decisions_are_judged_as_if_unpaired():
+    old = gap(0.3, 0.3, 0.9, error_batch=0.1, error_population=0.1, error_running=0.3)
+    assert thresholds.staleness(old) == "error"
+    few = gap(0.3, 0.3, 0.9, error_population=0.1, error_running=0.3, samples=20)
+    assert thresholds.staleness(few) == "info"  # the decisions of twenty samples prove nothing

@@ -1,0 +1,211 @@
+"""Kept batches: host copies of what training forwards were given, bounded, and deaf to later edits."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from normscope.record.recording import Model
+from normscope.record.torch.batches import Kept, KeptBatches
+from normscope.record.torch.roots import Root
+from record.conftest import Observed, Observing
+from record.loops import Net, batch, evaluate, sgd, single, train
+
+
+def kept(run: Observed, model: int = 0) -> list[Kept]:
+    return run.observer.kept.batches.get(model, [])
+
+
+def test_inputs_targets_and_loss(observed: Observing) -> None:
+    told = []
+    with observed() as run:
+        net = single()
+        optimizer = sgd(net)
+        for _ in range(3):
+            x, y = batch()
+            told.append((x.clone(), y.clone()))
+            optimizer.zero_grad()
+            F.cross_entropy(net(x), y, label_smoothing=0.1).backward()
+            optimizer.step()
+            x.zero_()  # loaders reuse their buffers
+            y.fill_(-1)
+    batches = kept(run)
+    assert [b.step for b in batches] == [0, 1, 2]
+    for b, (x, y) in zip(batches, told, strict=True):
+        assert b.target is not None
+        assert torch.equal(b.args[0], x)
+        assert torch.equal(b.target, y)
+        assert (b.samples, b.size) == (16, 16 * 4 * 4)
+        assert (b.loss, b.direct, b.output) == ("cross_entropy", True, 0)
+        assert b.loss_kwargs == {"label_smoothing": 0.1}
+
+
+def test_inputs_are_copied_before_the_model_edits_them(observed: Observing) -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(x.mul_(0.0).add_(torch.randn_like(x)))
+
+    with observed() as run:
+        net = InPlace()
+        x = torch.randn(8, 4)
+        before = x.clone()
+        net(x).square().mean().backward()
+        sgd(net).step()
+    assert not torch.equal(x, before)
+    assert torch.equal(kept(run)[0].args[0], before)
+
+
+def test_a_loss_on_something_computed_from_the_output(observed: Observing) -> None:
+    with observed() as run:
+        net = single()
+        x, y = batch()
+        F.nll_loss(net(x).log_softmax(1), y).backward()
+        sgd(net).step()
+    [b] = kept(run)
+    assert (b.loss, b.direct) == ("nll_loss", False)
+
+
+def test_without_a_known_loss_there_is_no_target(observed: Observing) -> None:
+    with observed() as run:
+        net = single()
+        net(batch()[0]).logsumexp(1).mean().backward()
+        sgd(net).step()
+    [b] = kept(run)
+    assert (b.target, b.loss) == (None, None)
+
+
+def test_a_target_for_something_else_than_samples_is_not_kept(observed: Observing) -> None:
+    with observed() as run:
+        net = single()
+        F.mse_loss(net(batch()[0]).mean(0), torch.zeros(3)).backward()
+        sgd(net).step()
+    assert kept(run)[0].target is None
+
+
+def test_inference_is_not_kept(observed: Observing) -> None:
+    with observed() as run:
+        net = single()
+        train(net, sgd(net), 1)
+        evaluate(net, 2)
+        net.train()
+        net(batch(8)[0])  # with gradients, but no backward
+    assert [b.samples for b in kept(run)] == [16]
+
+
+def test_the_whole_stays_bounded_and_ends_with_the_run(observed: Observing) -> None:
+    each = 16 * 4 * 4
+    limit = 8 * each
+    most = 0
+    with observed(keep_bytes=limit) as run:
+        net = single()
+        optimizer = sgd(net)
+        for _ in range(100):
+            train(net, optimizer, 1)
+            most = max(most, sum(b.size for b in kept(run)))
+    assert most <= limit
+    steps = [b.step for b in kept(run)]
+    assert len(steps) == 8
+    assert steps == sorted(steps)
+    assert steps[-1] >= 98
+
+
+def test_each_doubling_of_the_run_is_kept_alike() -> None:
+    root = Root(None, Model(id=0, name="Net"))
+    batches = KeptBatches(1 << 30)
+    for step in range(16_000):
+        if batches.due(root, step):
+            held = batches.copy(root, (torch.zeros(2, 1),), {}, step)
+            assert held is not None
+            batches.keep(root, held, 1)
+    steps = [b.step for b in batches.batches[0]]
+    halves = [sum(a <= s < 2 * a for s in steps) for a in (1_000, 2_000, 4_000, 8_000)]
+    assert len(steps) < 2_000
+    assert min(halves) > 10
+    assert max(halves) <= 1.1 * min(halves)
+
+
+def test_models_share_the_bound(observed: Observing) -> None:
+    limit = 16 * 16 * 4 * 4
+    with observed(keep_bytes=limit) as run:
+        nets = [single(), Net()]
+        optimizers = [sgd(n) for n in nets]
+        for _ in range(40):
+            for net, optimizer in zip(nets, optimizers, strict=True):
+                train(net, optimizer, 1)
+    sizes = [sum(b.size for b in kept(run, m)) for m in (0, 1)]
+    assert all(0 < s <= limit // 2 for s in sizes)
+
+
+def test_nothing_is_kept_of_a_batch_that_is_too_large(observed: Observing) -> None:
+    with observed(keep_bytes=400) as run:
+        net = single()
+        train(net, sgd(net), 2)
+    assert kept(run) == []
+    assert run.observer.kept.refused == {0: "one batch takes 0 MB"}
+
+
+def test_nothing_is_kept_when_told_so(observed: Observing) -> None:
+    with observed(keep_bytes=0) as run:
+        net = single()
+        train(net, sgd(net), 2)
+    assert kept(run) == []
+
+
+def test_arguments_of_many_kinds(observed: Observing) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(4)
+
+        def forward(self, pair: list[torch.Tensor], *, scale: float, more: object) -> torch.Tensor:
+            return self.norm(pair[0] + pair[1]) * scale
+
+    with observed() as run:
+        net = Two()
+        a, b = torch.randn(8, 4), torch.randn(8, 4)
+        net([a, b], scale=2.0, more={"mask": None}).sum().backward()
+        sgd(net).step()
+    [held] = kept(run)
+    [[x, y]] = held.args
+    assert torch.equal(x, a)
+    assert torch.equal(y, b)
+    assert held.kwargs == {"scale": 2.0, "more": {"mask": None}}
+    assert (held.samples, held.size) == (8, 2 * 8 * 4 * 4)
+
+
+def test_an_argument_that_cannot_be_copied_is_said(observed: Observing) -> None:
+    class Graph:
+        def __init__(self, x: torch.Tensor) -> None:
+            self.x = x
+
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(4)
+
+        def forward(self, graph: Graph) -> torch.Tensor:
+            return self.norm(graph.x)
+
+    with observed() as run:
+        net = Reader()
+        for _ in range(2):
+            net(Graph(torch.randn(8, 4))).square().sum().backward()
+            sgd(net).step()
+    assert kept(run) == []
+    assert run.observer.kept.refused == {0: "its inputs hold a Graph"}
+    assert run.recording.steps == 2
+
+
+def test_a_look_before_the_step_does_not_take_its_place(observed: Observing) -> None:
+    with observed() as run:
+        net = single()
+        optimizer = sgd(net)
+        for _ in range(3):
+            net(batch(8)[0])  # with gradients, but no backward
+            train(net, optimizer, 1)
+    assert [(b.samples, b.step) for b in kept(run)] == [(16, 0), (16, 1), (16, 2)]

@@ -1,0 +1,266 @@
+"""A loop that repeats itself is counted instead of recorded: the recording must not tell the difference."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from normscope.record.recording import Recording
+from normscope.record.torch.routine import Routine
+from record.conftest import Observing
+from record.loops import Net, batch, evaluate, sgd, single, train
+
+
+def steady_with_evaluations() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    for _ in range(3):
+        train(net, optimizer, 12)
+        evaluate(net, 2)
+
+
+def ragged_batches() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    for i in range(30):
+        train(net, optimizer, 1, 5 if i % 10 == 9 else 16)
+
+
+def evaluation_in_training_mode_with_gradients() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    for _ in range(3):
+        train(net, optimizer, 12)
+        for _ in range(3):
+            net(batch()[0])
+
+
+def evaluation_on_the_line_of_training() -> None:
+    net = Net()
+    optimizer = sgd(net)
+
+    def logits() -> torch.Tensor:
+        return net(batch()[0])
+
+    for i in range(40):
+        out = logits()
+        if i % 13 != 12:
+            optimizer.zero_grad()
+            F.cross_entropy(out, torch.zeros(16, dtype=torch.long)).backward()
+            optimizer.step()
+
+
+def evaluation_mode_that_stays() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    train(net, optimizer, 15)
+    net.eval()
+    for i in range(30):
+        x, y = batch()
+        out = net(x)
+        if i % 10 == 9:
+            continue
+        F.cross_entropy(out, y).backward()
+        optimizer.step()
+
+
+def one_layer_in_evaluation_mode() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    for i in range(30):
+        x, y = batch()
+        if i == 15:
+            net.last.eval()
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+
+
+def accumulation_from_the_middle() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    for i in range(40):
+        x, y = batch()
+        F.cross_entropy(net(x), y).backward()
+        if i < 15 or i % 3 == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def two_backwards_for_one_forward() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    for i in range(30):
+        x, y = batch()
+        loss = F.cross_entropy(net(x), y)
+        loss.backward(retain_graph=i > 15)
+        if i > 15:
+            loss.backward()
+        optimizer.step()
+
+
+def steps_that_are_left_out() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    for i in range(30):
+        x, y = batch()
+        F.cross_entropy(net(x), y).backward()
+        if i % 7 != 6:
+            optimizer.step()
+
+
+def overflows() -> None:
+    net = single()
+    optimizer = sgd(net)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    for i in range(30):
+        x, y = batch()
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(x), y) * (float("inf") if i % 11 == 10 else 1.0)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+
+def exceptions_in_the_model() -> None:
+    class Picky(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.head = nn.BatchNorm1d(4), nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if bool((x[0] == 0).all()):
+                raise LookupError
+            return self.head(self.norm(x))
+
+    net = Picky()
+    optimizer = sgd(net)
+    for i in range(30):
+        x, y = batch()
+        if i % 9 == 8:
+            x.zero_()
+        with suppress(LookupError):
+            F.cross_entropy(net(x), y).backward()
+            optimizer.step()
+
+
+def a_single_value_at_the_end() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    train(net, optimizer, 20)
+    with suppress(ValueError):
+        train(net, optimizer, 1, 1)
+
+
+def the_same_batch_all_the_time() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    x, y = batch()
+    for i in range(30):
+        F.cross_entropy(net(x if i % 8 else x.clone()), y).backward()
+        optimizer.step()
+
+
+def a_copy_is_evaluated() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    train(net, optimizer, 15)
+    average = copy.deepcopy(net)
+    for _ in range(3):
+        train(net, optimizer, 6)
+        evaluate(average, 2)
+
+
+def another_model_is_trained_by_turns() -> None:
+    net, other = Net(), single()
+    optimizers = sgd(net), sgd(other)
+    train(net, optimizers[0], 15)
+    for _ in range(10):
+        train(other, optimizers[1], 1)
+        train(net, optimizers[0], 1)
+
+
+def updates_by_hand_from_the_middle() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    train(net, optimizer, 15)
+    for _ in range(10):
+        x, y = batch()
+        net.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        with torch.no_grad():
+            for p in net.parameters():
+                p -= 0.05 * p.grad
+
+
+def ends_in_an_unused_forward() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    for i in range(20):
+        x, y = batch()
+        loss = F.cross_entropy(net(x), y)
+        if i < 19:
+            loss.backward()
+            optimizer.step()
+
+
+SCRIPTS: list[Callable[[], None]] = [
+    steady_with_evaluations,
+    ragged_batches,
+    evaluation_in_training_mode_with_gradients,
+    evaluation_on_the_line_of_training,
+    evaluation_mode_that_stays,
+    one_layer_in_evaluation_mode,
+    accumulation_from_the_middle,
+    two_backwards_for_one_forward,
+    steps_that_are_left_out,
+    overflows,
+    exceptions_in_the_model,
+    a_single_value_at_the_end,
+    the_same_batch_all_the_time,
+    a_copy_is_evaluated,
+    another_model_is_trained_by_turns,
+    updates_by_hand_from_the_middle,
+    ends_in_an_unused_forward,
+]
+
+
+def told(r: Recording) -> dict[str, Any]:
+    """All that does not depend on when something was measured."""
+    return {
+        "steps": r.steps,
+        "optimizers": r.optimizers,
+        "models": r.models,
+        "layers": r.layers,
+        "patterns": r.patterns,
+        "spans": r.spans,
+        "events": [(e.kind, e.step, e.layer) for e in r.events],
+    }
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.__name__)
+def test_counted_or_recorded(
+    observed: Observing, monkeypatch: pytest.MonkeyPatch, script: Callable[[], None]
+) -> None:
+    torch.manual_seed(3)
+    with observed(keep_bytes=0) as run:
+        script()
+    recorded = told(run.recording)
+
+    counted: list[int] = []
+    original = Routine.run
+    monkeypatch.setattr(Routine, "run", lambda *args: (counted.append(1), original(*args))[1])
+    torch.manual_seed(3)
+    with observed(budget=0.0, keep_bytes=0) as run:
+        run.observer.schedule.charge(1.0, measuring=True)  # an empty purse
+        script()
+    assert len(counted) >= 5
+    now = told(run.recording)
+    for name, wanted in recorded.items():
+        assert now[name] == wanted, name

@@ -1,0 +1,58 @@
+"""A real training script with data loader workers, through both processes."""
+
+from __future__ import annotations
+
+import sys
+
+from normscope.record.store import load
+
+TRAIN = """
+import sys
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    x = torch.randn(64, 4)
+    data = TensorDataset(x, (x[:, 0] > 0).long())
+    net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for method in ("fork", "spawn"):
+        loader = DataLoader(data, batch_size=16, shuffle=True, num_workers=1, multiprocessing_context=method)
+        for a, b in loader:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(a), b).backward()
+            optimizer.step()
+    print(net[1].running_mean.tolist(), torch.rand(1).item())
+    ENDING
+"""
+
+
+def test_training_with_workers(desk):
+    desk.write("train.py", TRAIN.replace("ENDING", "sys.exit(3)"))
+    plain = desk.run(sys.executable, "train.py")
+    ours = desk.observed("train.py")
+    assert (ours.returncode, ours.stdout) == (plain.returncode, plain.stdout) == (3, plain.stdout)
+    assert ours.stderr.startswith(plain.stderr)
+    recording = load(desk.folder / "train.nscope")
+    assert recording.status == "exit 3"
+    assert recording.steps == 8
+    assert not recording.events_of("observer-error")
+    assert [m.norm_layers for m in recording.models.values()] == [1]
+
+
+def test_an_exception_is_recorded(desk):
+    desk.write(
+        "train.py",
+        TRAIN.replace("ENDING", "raise ValueError('no more data')").replace(
+            '("fork", "spawn")', '("fork",)'
+        ),
+    )
+    ours = desk.observed("train.py")
+    assert ours.returncode == 1
+    assert b"normscope" not in ours.stderr.partition(b"Verdict")[0]
+    recording = load(desk.folder / "train.nscope")
+    assert recording.status == "exception ValueError: no more data"
+    [crash] = recording.events_of("crash")
+    assert (crash.step, crash.detail) == (4, "ValueError: no more data")
