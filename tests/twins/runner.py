@@ -1,0 +1,102 @@
+"""`python -m tests.twins.runner [--only NS401] [--jobs 2]`: expected rule × found primary, over all twins."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from .cases import Case, cases
+from .warm import Outcome, run_all, warm
+
+NOTHING = "-"
+
+
+def right(case: Case, outcome: Outcome) -> bool:
+    """Whether the diagnosis says what the case expects."""
+    if outcome.error:
+        return False
+    if case.rule is None:
+        return outcome.primary is None
+    if case.severity == "info":
+        return outcome.primary is None and case.rule in outcome.codes
+    return outcome.primary in (case.rule, *case.accept)
+
+
+def found(case: Case, outcome: Outcome) -> str:
+    """One word for the table: a code, `-` for nothing blamed, or why there is no diagnosis."""
+    if outcome.error:
+        return "crash"
+    if outcome.primary is None and case.severity == "info" and case.rule in outcome.codes:
+        return f"{case.rule} info"
+    if outcome.primary is None and outcome.status != "healthy":
+        return outcome.status
+    return outcome.primary or NOTHING
+
+
+def table(results: Sequence[tuple[Case, Outcome]]) -> str:
+    """Rows: expected; columns: found; a row ends with how many were right."""
+    cells = Counter((expected(c), found(c, o)) for c, o in results)
+    good = Counter(expected(c) for c, o in results if right(c, o))
+    total = Counter(expected(c) for c, _ in results)
+    columns = sorted({f for _, f in cells})
+    width = max(len(f) for f in ["right", *columns]) + 2
+    lines = ["expected    " + "".join(f"{f:>{width}}" for f in [*columns, "right"])]
+    for row in sorted(total):
+        counts = [str(cells[row, f] or ".") for f in columns]
+        share = f"{good[row]}/{total[row]}"
+        lines.append(f"{row:<12}" + "".join(f"{x:>{width}}" for x in [*counts, share]))
+    return "\n".join(lines)
+
+
+def expected(case: Case) -> str:
+    if case.rule is None:
+        return "healthy"
+    return f"{case.rule} info" if case.severity == "info" else case.rule
+
+
+def explain(case: Case, outcome: Outcome) -> str:
+    """Why a case is wrong: the traceback's last line, or every finding that blames."""
+    head = f"{case.name}: expected {expected(case)}, found {found(case, outcome)}"
+    if outcome.error:
+        return f"{head}\n    {outcome.error.strip().splitlines()[-1]}"
+    return "\n".join(
+        [head]
+        + [
+            f"    {f['code']} {f['severity']} ({f['confidence']}): {f['message']}"
+            for f in outcome.findings
+            if f["severity"] != "info" or f["code"] == case.rule
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.twins.runner", description=__doc__)
+    parser.add_argument("--only", default="", help="a rule code or its beginning")
+    parser.add_argument("--jobs", type=int, default=1, help="scripts at the same time")
+    options = parser.parse_args(argv)
+    chosen = cases(options.only)
+    if not chosen:
+        parser.error(f"no twin expects a rule that begins with {options.only}")
+    warm()
+    by_path = {str(c.path): c for c in chosen}
+    results: list[tuple[Case, Outcome]] = []
+    for outcome in run_all([c.path for c in chosen], options.jobs):
+        results.append((by_path[outcome.path], outcome))
+        if sys.stderr.isatty():
+            print(f"\r{len(results)}/{len(chosen)}", end="", file=sys.stderr, flush=True)
+    results.sort(key=lambda pair: pair[0].name)
+    for title, frozen in (("Pairs and healthy scripts", False), ("Frozen pairs", True)):
+        part = [(c, o) for c, o in results if c.frozen == frozen]
+        if part:
+            print(f"{title}: {sum(right(c, o) for c, o in part)} of {len(part)} right")
+            print(table(part), end="\n\n")
+    wrong = [(c, o) for c, o in results if not right(c, o)]
+    for case, outcome in wrong:
+        print(explain(case, outcome))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""Run scripts under observation, each in a fork of one process that has imported torch once.
+
+As a command it reads one script path per line and answers each with one line of JSON.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import select
+import sys
+import tempfile
+import traceback
+import types
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one script printed, and what the diagnosis of its recording said.
+
+    `error` is the script's, the observer's or the diagnosis' own traceback, or empty.
+    """
+
+    path: str
+    status: str = ""
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    printed: str = ""
+    error: str = ""
+
+    @property
+    def primary(self) -> str | None:
+        """The code of the first finding that blames something."""
+        blamed = [f["code"] for f in self.findings if f["severity"] in ("warning", "error")]
+        return blamed[0] if blamed else None
+
+    @property
+    def codes(self) -> set[str]:
+        return {f["code"] for f in self.findings}
+
+
+def warm() -> None:
+    """Import what every script needs; no backward pass, because autograd's threads do not survive a fork."""
+    import numpy  # noqa: F401
+    import sklearn.datasets
+    import sklearn.model_selection
+    import sklearn.preprocessing
+    import torch
+    import torch._dynamo
+    import torch.utils.checkpoint
+    import torch.utils.data
+
+    import normscope.catalogue
+    import normscope.diagnosis
+    import normscope.live
+
+    normscope.catalogue.selection()
+    torch.set_num_threads(1)
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+
+
+def run_all(paths: Iterable[Path], jobs: int = 1) -> Iterator[Outcome]:
+    """Outcomes in the order in which the scripts end."""
+    waiting, running = list(reversed(list(paths))), {}
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            path = waiting.pop()
+            reader, pid = _fork(path)
+            running[reader] = (path, pid, bytearray())
+        for reader in select.select(list(running), [], [])[0]:
+            path, pid, data = running[reader]
+            chunk = os.read(reader, 1 << 16)
+            if chunk:
+                data += chunk
+                continue
+            os.close(reader)
+            _, code = os.waitpid(pid, 0)
+            del running[reader]
+            yield Outcome(**json.loads(data)) if data else Outcome(str(path), error=f"exit {code}")
+
+
+def run(path: Path) -> Outcome:
+    return next(run_all([path]))
+
+
+def _fork(path: Path) -> tuple[int, int]:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(writer)
+        return reader, pid
+    os.close(reader)
+    status = 1
+    try:
+        with os.fdopen(writer, "wb") as pipe, tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+            pipe.write(json.dumps(_observed(path, Path(folder) / "run.nscope")).encode())
+        status = 0
+    finally:
+        os._exit(status)  # the parent's atexit handlers and buffers are not ours
+
+
+def _observed(path: Path, file: Path) -> dict[str, Any]:
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed), redirect_stderr(printed):
+            diagnosis = _diagnosed(path, file)
+    except BaseException:
+        return {"path": str(path), "printed": printed.getvalue(), "error": traceback.format_exc()}
+    import msgspec
+
+    return {
+        "path": str(path),
+        "status": diagnosis.verdict.status,
+        "findings": msgspec.to_builtins(diagnosis.findings),
+        "printed": printed.getvalue(),
+    }
+
+
+def _diagnosed(path: Path, file: Path) -> Any:
+    from normscope.diagnosis import diagnose
+    from normscope.record.store import Store, load
+    from normscope.live import finish, observe
+
+    warnings.resetwarnings()
+    store = Store.create(file)
+    # All that can be seen is looked at: how busy the machine is must not decide a test.
+    observer = observe(store, budget=1.0, keep_bytes=64 << 20, steps=None)
+    crash = ""
+    try:
+        execute(path)
+    except Exception as error:
+        # A script may end so: that its diagnosis blames something is what makes it no error of ours.
+        crash = traceback.format_exc()
+        observer.event("crash", detail=f"{type(error).__name__}: {error}")
+    finally:
+        finish(observer, probe=not crash)
+        store.close()
+    diagnosis = diagnose(load(file))
+    if crash and diagnosis.verdict.status in ("healthy", "not_evaluated"):
+        raise RuntimeError(crash)
+    return diagnosis
+
+
+def execute(path: Path) -> None:
+    """Run `path` as `python path` would: its own `__main__`, `sys.argv` and `sys.path[0]`."""
+    module = types.ModuleType("__main__")
+    module.__file__ = str(path)
+    sys.modules["__main__"] = module
+    sys.argv = [str(path)]
+    sys.path.insert(0, str(path.parent))
+    try:
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            raise
+
+
+def main() -> None:
+    warm()
+    for line in sys.stdin:
+        outcome = run(Path(line.strip()))
+        print(json.dumps({name: getattr(outcome, name) for name in Outcome.__slots__}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
