@@ -1,0 +1,172 @@
+"""What observing costs: the summed time of the loop with and without it, paired and interleaved.
+
+A pair is one process per arm, alive at the same time. They take turns, a short block of steps each, in an order that
+changes from round to round, so that whatever else the machine does falls on all arms alike. A pair's ratio is that
+of summed block times; the table gives the median and the quartiles over the pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+
+from worker import WARM_UP
+
+from normscope.record.store import load
+
+HERE = Path(__file__).resolve().parent
+# Steps in a block, and rounds: about a quarter of a second a block on two cores.
+PLAN = {
+    "MLP": (200, 12),
+    "CNN 32×32": (10, 12),
+    "ResNet-18 64×64": (3, 10),
+    "ResNet-50 64×64": (1, 10),
+}
+ARMS = {"unobserved": None, "default": "1%", "every step": "100000000000%"}
+HEAD = (
+    "| model | step | default: wall | default: processor | every step: wall | every step: processor | start-up |",
+    "|---|---|---|---|---|---|---|",
+)
+MARK = "<!-- figures: everything below is written by benchmarks/overhead.py --write -->"
+NORMSCOPE = "import sys; from normscope.cli import main; sys.exit(main())"
+
+
+@dataclass
+class Arm:
+    """One process, and what it took: seconds until ready, wall and processor seconds of all its blocks, blocks' steps."""
+
+    process: subprocess.Popen[str]
+    ready: float = 0.0
+    wall: float = 0.0
+    cpu: float = 0.0
+    steps: int = 0
+
+    def block(self, steps: int) -> None:
+        wall, cpu = map(float, self.ask(str(steps)).split())
+        self.wall += wall
+        self.cpu += cpu
+        self.steps += steps
+
+    def ask(self, line: str) -> str:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"A worker ended early with status {self.process.wait()}.")
+        return line
+
+
+def started(model: str, budget: str | None, record: Path) -> Arm:
+    command = [sys.executable]
+    if budget is not None:
+        command += ["-c", NORMSCOPE, "run", "--record", str(record), "--budget", budget]
+    began = perf_counter()
+    process = subprocess.Popen(
+        [*command, str(HERE / "worker.py"), model],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    arm = Arm(process)
+    if arm.answer() != "ready\n":
+        raise SystemExit("A worker said something else than `ready`.")
+    arm.ready = perf_counter() - began
+    return arm
+
+
+def pair(model: str, seed: int, folder: Path) -> dict[str, Arm]:
+    """One process per arm, run in turns."""
+    steps, rounds = PLAN[model]
+    order = random.Random(seed)
+    names = list(ARMS)
+    order.shuffle(names)  # who starts first pays for cold files
+    arms = {name: started(model, ARMS[name], folder / f"{name}.nscope") for name in names}
+    for _ in range(rounds):
+        order.shuffle(names)
+        for name in names:
+            arms[name].block(steps)
+    for name, arm in arms.items():
+        arm.process.communicate()
+        if ARMS[name] is not None:
+            seen_to_the_end(folder / f"{name}.nscope", WARM_UP + steps * rounds)
+    return arms
+
+
+def seen_to_the_end(record: Path, steps: int) -> None:
+    """An observer that stopped early would cost nothing."""
+    recording = load(record)
+    errors = [e.detail for e in recording.events_of("observer-error")]
+    if errors or recording.steps != steps:
+        raise SystemExit(f"Observed {recording.steps} steps of {steps}: {errors}")
+
+
+def spread(values: list[float], digits: int = 3) -> str:
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def row(model: str, pairs: list[dict[str, Arm]]) -> str:
+    bare = [p["unobserved"] for p in pairs]
+    step = statistics.median(a.wall / a.steps for a in bare)
+    cells = [model, f"{1000 * step:.2f} ms"]
+    for name in ("default", "every step"):
+        seen = [p[name] for p in pairs]
+        cells.append(spread([s.wall / b.wall for s, b in zip(seen, bare, strict=True)]))
+        cells.append(spread([s.cpu / b.cpu for s, b in zip(seen, bare, strict=True)]))
+    start = [p["default"].ready - p["unobserved"].ready for p in pairs]
+    cells.append(spread(start, 2) + " s")
+    return "| " + " | ".join(cells) + " |"
+
+
+def conditions(pairs: int) -> str:
+    """Where and with what the figures were taken."""
+    return (
+        f"{pairs} pairs; Python {platform.python_version()}, PyTorch {version('torch')}, "
+        f"normscope {version('normscope')}, {platform.system()} on {platform.machine()} "
+        f"with {os.cpu_count()} processors."
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=7, help="processes per arm (default 7)")
+    parser.add_argument("--only", help="models whose name holds this")
+    parser.add_argument("--write", action="store_true", help="put the figures into README.md")
+    options = parser.parse_args()
+    if options.pairs < 2:
+        parser.error("--pairs must be at least 2: one pair has no spread")
+    chosen = [m for m in PLAN if not options.only or options.only.lower() in m.lower()]
+    if not chosen:
+        parser.error(f"--only {options.only}: no such model; there are {', '.join(PLAN)}")
+    lines = [conditions(options.pairs), "", *HEAD]
+    print("\n".join(lines))
+    for model in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            pairs = [pair(model, seed, Path(folder)) for seed in range(options.pairs)]
+        lines.append(row(model, pairs))
+        print(lines[-1], flush=True)
+    if options.write:
+        page = HERE / "README.md"
+        kept, mark, _ = page.read_text(encoding="utf-8").partition(MARK)
+        page.write_text(f"{kept}{mark}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
