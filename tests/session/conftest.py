@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,23 @@ if ended.signal is not None:
 sys.exit(ended.code)
 """
 Ended = subprocess.CompletedProcess
+
+
+@pytest.fixture(scope="session", autouse=True)
+def default_signals() -> Iterator[None]:
+    """Scripts start with default signals, even if these tests run in the background or under nohup.
+
+    A shell starts such processes with SIGINT or SIGHUP ignored, which children inherit; a handler is
+    not inherited, so setting one gives the children the default.
+    """
+    ignored = {
+        s: signal.signal(s, signal.default_int_handler)
+        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+        if signal.getsignal(s) is signal.SIG_IGN
+    }
+    yield
+    for s in ignored:
+        signal.signal(s, signal.SIG_IGN)
 
 
 @dataclass
