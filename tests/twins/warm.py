@@ -100,12 +100,21 @@ def _fork(path: Path) -> tuple[int, int]:
     os.close(reader)
     status = 1
     try:
+        _read_nothing()
         with os.fdopen(writer, "wb") as pipe, tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
             pipe.write(json.dumps(_observed(path, Path(folder) / "run.nscope")).encode())
         status = 0
     finally:
         os._exit(status)  # the parent's atexit handlers and buffers are not ours
+
+
+def _read_nothing() -> None:
+    """Give the script an empty standard input: ours may carry the names of the scripts to come."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
 
 
 def _observed(path: Path, file: Path) -> dict[str, Any]:
