@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,28 +14,41 @@ from twins.cases import HERE, Case, cases
 from twins.runner import explain, right
 from twins.warm import Outcome
 
-Run = Callable[[Path], Outcome]
+Outcomes = Callable[[Case], Outcome]
 
 
 @pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    """A warm process of its own: this one may have run autograd, whose threads do not survive a fork."""
-    command = [sys.executable, "-m", "tests.twins.warm"]
+def outcome_of(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
+    """A warm process of its own, one script a core: this one may have run autograd, whose threads do not survive a fork.
+
+    It is told all chosen scripts at once and answers in the order in which they end.
+    """
+    chosen = [i.callspec.params["case"].path for i in request.session.items if _is_twin(i)]
+    command = [sys.executable, "-m", "tests.twins.warm", str(os.cpu_count() or 1)]
+    known: dict[Path, Outcome] = {}
     with subprocess.Popen(
         command, cwd=HERE.parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin
         assert process.stdout
-
-        def ask(path: Path) -> Outcome:
-            print(path, file=process.stdin, flush=True)
-            return Outcome(**json.loads(process.stdout.readline()))
-
-        yield ask
+        process.stdin.writelines(f"{path}\n" for path in chosen)
         process.stdin.close()
+
+        def wait_for(case: Case) -> Outcome:
+            while case.path not in known:
+                outcome = Outcome(**json.loads(process.stdout.readline()))
+                known[Path(outcome.path)] = outcome
+            return known[case.path]
+
+        yield wait_for
+        process.terminate()  # of use only when the tests were cut short
+
+
+def _is_twin(item: pytest.Item) -> bool:
+    return getattr(item, "originalname", "") == "test_twin"
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda c: c.name)
-def test_twin(case: Case, run: Run) -> None:
-    outcome = run(case.path)
+def test_twin(case: Case, outcome_of: Outcomes) -> None:
+    outcome = outcome_of(case)
     assert right(case, outcome), explain(case, outcome)

@@ -1,6 +1,7 @@
 """Run scripts under observation, each in a fork of one process that has imported torch once.
 
-As a command it reads one script path per line and answers each with one line of JSON.
+As a command it reads one script path per line and answers each with one line of JSON, in the order in which they
+end; its argument is how many run at the same time.
 """
 
 from __future__ import annotations
@@ -83,10 +84,6 @@ def run_all(paths: Iterable[Path], jobs: int = 1) -> Iterator[Outcome]:
             _, code = os.waitpid(pid, 0)
             del running[reader]
             yield Outcome(**json.loads(data)) if data else Outcome(str(path), error=f"exit {code}")
-
-
-def run(path: Path) -> Outcome:
-    return next(run_all([path]))
 
 
 def _fork(path: Path) -> tuple[int, int]:
@@ -175,8 +172,8 @@ def execute(path: Path) -> None:
 
 def main() -> None:
     warm()
-    for line in sys.stdin:
-        outcome = run(Path(line.strip()))
+    paths = [Path(line.strip()) for line in sys.stdin]
+    for outcome in run_all(paths, jobs=int(sys.argv[1])):
         print(json.dumps({name: getattr(outcome, name) for name in Outcome.__slots__}), flush=True)
 
 
