@@ -109,3 +109,11 @@ def test_gaps_recorded_without_paired_decisions_are_judged_as_if_unpaired():
     assert thresholds.staleness(old) == "error"
     few = gap(0.3, 0.3, 0.9, error_population=0.1, error_running=0.3, samples=20)
     assert thresholds.staleness(few) == "info"  # the decisions of twenty samples prove nothing
+
+
+def test_a_significant_loss_counts_where_only_noise_hides_the_decisions():
+    errors = {"error_batch": 0.17, "error_population": 0.52}
+    lost = gap(0.47, 1.37, 1.37, inconsistent_error=Reading(0.35, 0.17), samples=4096, **errors)
+    assert thresholds.inconsistency(lost) == "error"
+    stand = gap(0.47, 1.37, 1.37, inconsistent_error=Reading(0.02, 0.17), samples=4096, **errors)
+    assert thresholds.inconsistency(stand) == "info"

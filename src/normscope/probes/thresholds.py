@@ -96,11 +96,19 @@ def _judge(gap: Gap, rise: Reading, lost: Reading | None, *, points: float) -> S
         return _error_rate(lost.value, points)
     if not significant(rise):
         return None
-    if lost is None:
+    if lost is None or _drowned(lost, gap.samples):
         return _loss(gap, rise.value)
     # The decisions stand: an overconfident loss alone is worth a word when it is large.
     large = rise.value >= 0.05 and rise.value >= 0.05 * abs(gap.population.value)
     return "info" if large else None
+
+
+def _drowned(lost: Reading, samples: int) -> bool:
+    """Whether so many decisions are lost that only their noise keeps them from counting, on many samples.
+
+    Rare huge inputs do that: the two halves' statistics differ, and with them which decisions are lost. The loss speaks then.
+    """
+    return lost.value >= 3 * POINT and samples >= FULL_CONFIDENCE
 
 
 def significant(difference: Reading) -> bool:
