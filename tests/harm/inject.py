@@ -20,7 +20,7 @@ import normscope.record.torch
 from normscope.graph import torch as graph
 from normscope.record import schedule, store
 from normscope.record.torch import live, observe
-from normscope.record.torch.observer import guarded
+from normscope.record.torch.guard import guarded
 
 BROKEN = "broken on purpose"
 
@@ -44,7 +44,7 @@ def targets():
 # Called before the observer is live, or by the session after the script, or the guards themselves.
 SETUP = {
     *("observe", "active", "watch", "create", "load", "set_status", "__repr__"),
-    *("guarded", "_guard", "fail", "outermost", "_used", "finish", "close"),
+    *("guarded", "fail", "run", "reached", "finish", "close"),
 }
 
 

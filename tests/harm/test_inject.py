@@ -29,7 +29,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]
 def test_every_function_of_the_observer_was_broken(answers: list[dict[str, object]]) -> None:
     reached = {a["broken"] for a in answers[1:] if int(str(a.get("calls", 0))) >= 1}
     assert len(reached) >= 40
-    assert {"Observer.on_batch_norm", "Observer.on_loss", "Observer.on_step"} <= reached
+    assert {"NormFunctions.before_batch_norm", "Losses.loss", "AfterStep.step"} <= reached
 
 
 def test_no_error_reaches_the_script(answers: list[dict[str, object]]) -> None:

@@ -74,7 +74,7 @@ def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
         observer = live.observer[0]
         if observer is None or observer.inside:
             return original(self, *args, **kwargs)
-        return observer.outermost(original, self, args, kwargs)
+        return observer.forwards.run(original, self, args, kwargs)
 
     return __call__
 
@@ -93,14 +93,16 @@ def _batch_norm(original: Callable[..., Any]) -> Callable[..., Any]:
         observer = None if is_compiling() else live.observer[0]
         if observer is None or observer.quiet:
             return original(input, running_mean, running_var, weight, bias, training, momentum, eps)
-        observer.on_batch_norm(input, (running_mean, running_var), weight, training, momentum, eps)
+        observer.norms.before_batch_norm(
+            input, (running_mean, running_var), weight, training, momentum, eps
+        )
         try:
             out = original(input, running_mean, running_var, weight, bias, training, momentum, eps)
         except ValueError as error:
-            observer.on_refused_norm(input, error)
+            observer.norms.refused(input, error)
             raise
         if not observer.inside:
-            observer.on_batch_normed(out)
+            observer.norms.after_batch_norm(out)
         return out
 
     return batch_norm
@@ -110,7 +112,7 @@ def _other_norm(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
     def norm(input: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002
         out = original(input, *args, **kwargs)
         if not is_compiling() and (observer := live.observer[0]) and not observer.quiet:
-            observer.on_other_norm(kind, input, args, kwargs)
+            observer.norms.other_norm(kind, input, args, kwargs)
         return out
 
     return norm
@@ -119,7 +121,7 @@ def _other_norm(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
 def _loss(original: Callable[..., Any], name: str) -> Callable[..., Any]:
     def loss(input: Any, target: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002
         if not is_compiling() and (observer := live.observer[0]) and not observer.routine.open:
-            observer.on_loss(name, input, target, args, kwargs)
+            observer.losses.loss(name, input, target, args, kwargs)
         return original(input, target, *args, **kwargs)
 
     return loss
@@ -128,7 +130,7 @@ def _loss(original: Callable[..., Any], name: str) -> Callable[..., Any]:
 def _decision(original: Callable[..., Any]) -> Callable[..., Any]:
     def decision(input: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002
         if not is_compiling() and (observer := live.observer[0]) and not observer.inside:
-            observer.on_decision(input)
+            observer.losses.decision(input)
         return original(input, *args, **kwargs)
 
     return decision
@@ -139,11 +141,11 @@ def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
         observer = None if is_compiling() else live.observer[0]
         if observer is None:
             return original(tensors, *args, **kwargs)
-        observer.on_backward_begin(tensors)
+        observer.backwards.begin(tensors)
         try:
             return original(tensors, *args, **kwargs)
         finally:
-            observer.on_backward_end()
+            observer.backwards.end()
 
     return backward
 
@@ -161,7 +163,7 @@ def _scale(original: Callable[..., Any]) -> Callable[..., Any]:
     def scale(self: Any, outputs: Any) -> Any:
         result = original(self, outputs)
         if observer := live.observer[0]:
-            observer.on_scaled(outputs, result)
+            observer.losses.scaled(outputs, result)
         return result
 
     return scale
@@ -170,7 +172,7 @@ def _scale(original: Callable[..., Any]) -> Callable[..., Any]:
 def _compile(original: Callable[..., Any]) -> Callable[..., Any]:
     def compile(*args: Any, **kwargs: Any) -> Any:  # noqa: A001
         if observer := live.observer[0]:
-            observer.on_compile(args[0] if args else kwargs.get("model"))
+            observer.graph.compiling(args[0] if args else kwargs.get("model"))
         return original(*args, **kwargs)
 
     return compile

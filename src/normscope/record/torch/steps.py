@@ -13,6 +13,7 @@ from torch.optim.optimizer import (
 )
 
 from normscope.record.torch import live
+from normscope.record.torch.guard import guarded
 from normscope.record.torch.roots import Root
 
 if TYPE_CHECKING:
@@ -36,12 +37,14 @@ class Steps:
     def install(self) -> None:
         _hook_optimizers()
 
+    @guarded
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         if id(optimizer) in self._open:
             # A step that raised never ended: what stands above it is gone as well.
             del self._open[self._open.index(id(optimizer)) :]
         self._open.append(id(optimizer))
 
+    @guarded
     def end(self, optimizer: torch.optim.Optimizer) -> None:
         if id(optimizer) in self._open:
             del self._open[self._open.index(id(optimizer)) :]
@@ -49,7 +52,7 @@ class Steps:
             self._note(optimizer)
         elif self.observer.routine.step():
             self.count += 1
-            self.observer.on_counted_step(optimizer)
+            self.observer.after_step.counted(optimizer)
         else:
             self._note(optimizer)
             self.step(optimizer)
@@ -62,7 +65,7 @@ class Steps:
             return
         self.trained = False
         self.count += 1
-        self.observer.on_step(optimizer)
+        self.observer.after_step.step(optimizer)
 
     def _note(self, optimizer: torch.optim.Optimizer) -> None:
         """Know which parameters the optimizer holds; asked again when its groups change in number or size."""
@@ -130,18 +133,11 @@ class Steps:
 def _hook_optimizers() -> None:
     def before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if (observer := live.observer[0]) is not None:
-            _guard(observer, observer.steps.begin, optimizer)
+            observer.steps.begin(optimizer)
 
     def after(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if (observer := live.observer[0]) is not None:
-            _guard(observer, observer.steps.end, optimizer)
+            observer.steps.end(optimizer)
 
     register_optimizer_step_pre_hook(before)
     register_optimizer_step_post_hook(after)
-
-
-def _guard(observer: Observer, method: Any, optimizer: torch.optim.Optimizer) -> None:
-    try:
-        method(optimizer)
-    except Exception as error:  # noqa: BLE001
-        observer.fail(error)

@@ -1,0 +1,58 @@
+# pyright: basic
+"""What follows each step: commit what is certain now, and measure what the purse affords."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import torch
+
+from normscope.record.torch.guard import guarded
+
+if TYPE_CHECKING:
+    from normscope.record.torch.observer import Observer
+
+
+class AfterStep:
+    """Entry points of a finished step."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+
+    @guarded
+    def step(self, optimizer: torch.optim.Optimizer | None) -> None:
+        """After a change of trainable parameters that a training forward preceded."""
+        began = perf_counter()
+        observer, books = self.observer, self.observer.books
+        count = observer.steps.count
+        observer.routine.settle()
+        for root in observer.registry.roots:
+            if root.pending:
+                own = optimizer is None or observer.steps.owns(optimizer, root)
+                observer.timeline.resolve(root, steps=count, own_step=own)
+        observer.routine.learn(optimizer)
+        if count & (count - 1) == 0:  # powers of two: facts change early, if at all
+            books.refresh()
+        start = perf_counter()
+        polled = observer.polling.due()
+        if polled:
+            books.poll()
+        if observer.scalars.due(count) and (polled or observer.schedule.affords(1e-5)):
+            observer.scalars.take(count, optimizer)
+        books.measured += perf_counter() - start
+        books.flush_when_due()
+        books.charge(perf_counter() - began)
+        if observer.limit is not None and count >= observer.limit:
+            observer.stop()
+
+    @guarded
+    def counted(self, optimizer: torch.optim.Optimizer) -> None:
+        """After a step of a known loop: no more than what the purse affords, and a look at the clock."""
+        observer = self.observer
+        count = observer.steps.count
+        if count & (count - 1) == 0 or observer.polling.due(peek=True) or count == observer.limit:
+            self.step(optimizer)
+        elif count & 63 == 0:
+            observer.routine.settle()
+            observer.books.flush_when_due()

@@ -1,0 +1,85 @@
+# pyright: basic
+"""Backward passes: what they reach was a training forward."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from normscope.record.torch import live
+from normscope.record.torch.forwards import Forward
+from normscope.record.torch.guard import guarded
+from normscope.record.torch.roots import Root
+
+if TYPE_CHECKING:
+    from normscope.record.torch.observer import Observer
+
+HELD_BYTES = 512 << 20  # models up to this size in all are kept alive for the probes at the end
+
+
+class Backwards:
+    """Entry points of `torch.autograd.backward` and `grad`, and of the hooks that they run."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+        self.depth = 0  # how many run, one inside the other
+        self.held: list[tuple[Root, nn.Module]] = []
+
+    @guarded
+    def begin(self, tensors: Any) -> None:
+        self.depth += 1
+        if self.observer.routine.open:
+            self.observer.routine.used = True
+        elif self.depth == 1:
+            self.observer.scalars.on_backward(tensors)
+
+    @guarded
+    def end(self) -> None:
+        observer = self.observer
+        self.depth = max(0, self.depth - 1)
+        if self.depth or observer.routine.open:
+            return
+        began = perf_counter()
+        observer.activity += 1
+        observer.routine.backwards += 1
+        observer.norms.close_stray()
+        for root in observer.registry.roots:
+            if root.pending:
+                if any(f.used for f in root.pending):
+                    observer.steps.watch(root)
+                observer.timeline.resolve(root, steps=observer.steps.count)
+        observer.schedule.charge(perf_counter() - began)
+
+    def reached(self, forward: Forward, *_: Any) -> None:
+        """Runs in the backward pass, maybe on another thread: the forward is a training forward."""
+        if live.observer[0] is self.observer:
+            self._used(forward)
+
+    @guarded
+    def _used(self, forward: Forward) -> None:
+        if forward.used:
+            return
+        forward.used = True
+        observer = self.observer
+        observer.steps.trained = True
+        root, kept = forward.root, observer.kept
+        if forward.kept is not None:
+            models = sum(
+                1 for r in observer.registry.roots if r.layers and r.record.id in kept.batches
+            )
+            kept.keep(root, forward.kept, max(1, models))
+            if observer.losses.awaiting is forward:
+                observer.losses.awaiting = None
+            forward.kept = None
+        self._hold(root)
+
+    def _hold(self, root: Root) -> None:
+        """Keep the models trained last alive for the probes at the end, within a bound on their size."""
+        if (self.held and self.held[-1][0] is root) or root.module is None or not root.layers:
+            return
+        self.held = [h for h in self.held if h[0] is not root]
+        self.held.append((root, root.module))
+        while sum(h[0].bytes for h in self.held) > HELD_BYTES:
+            self.held.pop(0)

@@ -1,0 +1,75 @@
+# pyright: basic
+"""Book-keeping: events, facts and numbers on their way into the store."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from normscope.record.recording import Event
+from normscope.record.torch.guard import guarded
+
+if TYPE_CHECKING:
+    from normscope.record.torch.observer import Observer
+
+FLUSH_EVERY = 0.5  # seconds
+
+
+class Books:
+    """Writes what is known, now and then; what lies between two flushes is lost to a crash."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+        self.measured = 0.0  # seconds of the current entry that are a measurement
+        self._events = 0
+        self._flushed = perf_counter()
+
+    def event(self, kind: str, **facts: Any) -> None:
+        self.put_event(Event(kind=kind, step=self.observer.steps.count, **facts))
+
+    def put_event(self, event: Event) -> None:
+        self.observer.store.put("event", self._events, event)
+        self._events += 1
+
+    def refresh(self) -> None:
+        """Bring the facts of models and layers up to date."""
+        observer = self.observer
+        for root in observer.registry.roots:
+            root.refresh(observer.steps.optimized)
+            observer.store.put("model", root.record.id, root.record)
+        for layer in observer.registry.layers:
+            observer.store.put("layer", layer.record.id, layer.record)
+
+    def poll(self) -> None:
+        """Read the running statistics."""
+        for event in self.observer.polling.poll(self.observer.steps.count):
+            self.put_event(event)
+
+    def flush_when_due(self) -> None:
+        now = perf_counter()
+        if now - self._flushed >= FLUSH_EVERY:
+            self._flushed = now
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the numbers of the run, and everything that waits."""
+        observer = self.observer
+        observer.routine.settle()
+        observer.store.put_meta("steps", observer.steps.count)
+        cost = observer.schedule.cost(observer.probing)
+        observer.store.put_meta("cost", msgspec.to_builtins(cost))
+        observer.store.put_meta("optimizers", observer.steps.names)
+        observer.store.flush()
+
+    def charge(self, seconds: float) -> None:
+        """Charge an entry's time, its measurements apart from its book-keeping."""
+        measured, self.measured = self.measured, 0.0
+        self.observer.schedule.charge(measured, measuring=True)
+        self.observer.schedule.charge(max(0.0, seconds - measured))
+
+    @guarded
+    def started(self, seconds: float) -> None:
+        """Count what installing took."""
+        self.observer.schedule.charge_startup(seconds)

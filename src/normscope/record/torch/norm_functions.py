@@ -1,0 +1,69 @@
+# pyright: basic
+"""Calls of norm functions, as the wrappers report them: whether one belongs to a forward, to none, or to a recomputation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from normscope.record.torch.guard import guarded
+from normscope.record.torch.roles import PLAIN
+
+if TYPE_CHECKING:
+    from normscope.record.torch.observer import Observer
+
+
+class NormFunctions:
+    """Entry points of `F.batch_norm` and its kin."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+
+    @guarded
+    def before_batch_norm(
+        self,
+        x: torch.Tensor,
+        stored: tuple[torch.Tensor | None, torch.Tensor | None],
+        weight: torch.Tensor | None,
+        training: bool,
+        momentum: float,
+        eps: float,
+    ) -> None:
+        if type(x) not in PLAIN or torch._C._get_tracing_state() is not None:
+            return
+        observer = self.observer
+        recomputing = observer.backwards.depth > 0
+        if observer.calls.current is None and not recomputing:
+            if observer.inside:
+                return  # inside a call that is not recorded
+            observer.schedule.begin()
+            observer.calls.open_stray(observer.steps.count, observer.activity)
+        observer.calls.batch_norm(
+            x, stored, weight, training, momentum, eps, recomputing=recomputing
+        )
+
+    @guarded
+    def after_batch_norm(self, out: torch.Tensor) -> None:
+        """After batch norm ran outside any module."""
+        observer = self.observer
+        if observer.calls.current is None and not observer.backwards.depth:
+            observer.calls.hook_stray(out)
+
+    @guarded
+    def refused(self, x: torch.Tensor, error: ValueError) -> None:
+        """Batch norm refuses one value per channel with a ValueError."""
+        observer = self.observer
+        if (event := observer.calls.refused(x, observer.steps.count, error)) is not None:
+            observer.books.put_event(event)
+
+    @guarded
+    def other_norm(self, kind: str, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if type(x) in PLAIN and not self.observer.backwards.depth:
+            self.observer.calls.other_norm(kind, x, args, kwargs)
+
+    def close_stray(self) -> None:
+        """End the forward that norm functions outside any module made up, if there is one."""
+        observer = self.observer
+        if (root := observer.calls.close_stray()) is not None:
+            observer.timeline.resolve(root, steps=observer.steps.count)
