@@ -16,8 +16,8 @@ def found(code, severity="error", model="Net", confidence="high"):
     return Finding(f"{code} says 1.", severity, confidence, model, code=code, name="made-up")
 
 
-def made_rule(code, explains=(), severity="error", findings=()):
-    @rule(code, severity=severity, since="0.1.0", explains=explains)
+def made_rule(code, explains=(), severity="error", findings=(), alone=True):
+    @rule(code, severity=severity, since="0.1.0", explains=explains, alone=alone)
     def made_up(recording):
         yield from findings
 
@@ -31,6 +31,7 @@ RULES = {
         made_rule("NS902", ("NS903",)),
         made_rule("NS903"),
         made_rule("NS904", ("NS903",), severity="warning"),
+        made_rule("NS905", ("NS903",), alone=False),
     )
 }
 
@@ -46,6 +47,24 @@ def test_a_symptom_goes_under_its_cause():
     assert explained(found("NS903"), found("NS901")) == [
         ("NS901", "error", None),
         ("NS903", "error", "NS901"),
+    ]
+
+
+def accompanied(*findings):
+    return [(f.code, f.severity) for f in diagnosis.accompanied(findings, RULES)]
+
+
+def test_a_cause_that_is_not_to_stand_alone_is_dropped_without_its_symptom():
+    assert accompanied(found("NS905", "warning")) == []
+    assert accompanied(found("NS905", "warning"), found("NS902")) == [("NS902", "error")]
+    assert accompanied(found("NS905", model="A"), found("NS903", model="B")) == [("NS903", "error")]
+
+
+@pytest.mark.parametrize("severity", ["info", "warning", "error"])
+def test_and_takes_its_symptoms_severity(severity):
+    assert accompanied(found("NS905", "warning"), found("NS903", severity)) == [
+        ("NS905", severity),
+        ("NS903", severity),
     ]
 
 

@@ -54,7 +54,8 @@ def diagnose(recording: Recording, rules: Sequence[Rule] | None = None) -> Diagn
 
 def of_evidence(recording: Recording, evidence: Evidence, rules: Sequence[Rule]) -> Diagnosis:
     found, skipped = engine.run(rules, evidence)
-    ranked = rank(explain(uncontradicted(found), {r.code: r for r in rules}))
+    by_code = {r.code: r for r in rules}
+    ranked = rank(explain(accompanied(uncontradicted(found), by_code), by_code))
     return Diagnosis(
         recording,
         verdict(recording, ranked),
@@ -68,6 +69,22 @@ def uncontradicted(findings: Sequence[Finding]) -> list[Finding]:
     """Without an acquittal of a model that another finding blames: both in one answer would cancel out."""
     blamed = {f.model for f in findings if f.severity in ("error", "warning")}
     return [f for f in findings if f.code != ACQUITTAL or not blamed & {f.model, ""}]
+
+
+def accompanied(findings: Sequence[Finding], rules: dict[str, Rule]) -> list[Finding]:
+    """Without causes of nothing: a rule that is not to stand alone needs a symptom, and takes over its severity."""
+    kept: list[Finding] = []
+    for f in findings:
+        rule = rules[f.code]
+        if rule.alone:
+            kept.append(f)
+            continue
+        caused = [s for s in findings if s.code in rule.explains and _related(f, s)]
+        if caused:
+            worst = max(SEVERITIES.index(s.severity or "info") for s in caused)
+            cap = SEVERITIES.index(rule.severity)
+            kept.append(replace(f, severity=SEVERITIES[min(worst, cap)]))
+    return kept
 
 
 def explain(findings: Sequence[Finding], rules: dict[str, Rule]) -> list[Finding]:
@@ -107,10 +124,13 @@ def _root(i: int, cause_of: dict[int, int]) -> int:
 
 def _explains(cause: Finding, symptom: Finding, rules: dict[str, Rule]) -> bool:
     rule = rules[cause.code]
-    related = not cause.model or not symptom.model or cause.model == symptom.model
     strong = cause.severity != "info" or symptom.severity == "info"
     able = SEVERITIES.index(rule.severity) >= SEVERITIES.index(symptom.severity or "info")
-    return symptom.code in rule.explains and related and strong and able
+    return symptom.code in rule.explains and _related(cause, symptom) and strong and able
+
+
+def _related(one: Finding, other: Finding) -> bool:
+    return not one.model or not other.model or one.model == other.model
 
 
 def _weight(f: Finding) -> tuple[int, int]:

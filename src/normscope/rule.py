@@ -31,7 +31,11 @@ class Check(Protocol):
 
 @dataclass(frozen=True)
 class Rule:
-    """`severity` is the highest that the rule may give; `explains` are the codes of its symptoms."""
+    """`severity` is the highest that the rule may give; `explains` are the codes of its symptoms.
+
+    A rule that is not to stand `alone` only names the cause of a symptom that another rule found: without one it is
+    dropped, and with one it takes the symptom's severity.
+    """
 
     code: str
     severity: Severity
@@ -39,6 +43,7 @@ class Rule:
     check: Check
     explains: tuple[str, ...] = ()
     default: bool = True
+    alone: bool = True
 
     @property
     def name(self) -> str:
@@ -65,9 +70,10 @@ def rule(
     since: str,
     explains: tuple[str, ...] = (),
     default: bool = True,
+    alone: bool = True,
 ) -> Callable[[Check], Rule]:
     """Make a rule of a check function. The function's name, with hyphens, becomes the rule's."""
-    return lambda check: Rule(code, severity, since, check, explains, default)
+    return lambda check: Rule(code, severity, since, check, explains, default, alone)
 
 
 @dataclass(frozen=True, slots=True)
