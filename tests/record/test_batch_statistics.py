@@ -15,7 +15,7 @@ from torch import nn
 
 from normscope.record.recording import Layer, Recording
 from normscope.record.torch.buffers import Reading, series
-from normscope.record.torch.roots import NormLayer
+from normscope.record.torch.layers import NormLayer
 from record.conftest import Observing
 from record.loops import evaluate, sgd, train
 

@@ -15,8 +15,10 @@ from normscope.record.schedule import Schedule
 from normscope.record.store import Store, load
 from normscope.record.torch import buffers, forwards, polling, scalars
 from normscope.record.torch.forwards import Forward, Timeline
+from normscope.record.torch.layers import NormLayer
 from normscope.record.torch.polling import Polling
-from normscope.record.torch.roots import NormLayer, Registry, Root
+from normscope.record.torch.registry import Registry
+from normscope.record.torch.roots import Root
 from normscope.record.torch.scalars import ScalarSeries
 
 STEPS = 100_000

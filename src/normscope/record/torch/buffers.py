@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from normscope.record.recording import SERIES, Event
+from normscope.record.torch.layers import NormLayer
 from normscope.record.torch.norms import is_lazy
-from normscope.record.torch.roots import NormLayer
 
 TOLERANCE = 0.1
 ROWS = {name: k for k, name in enumerate(SERIES)}

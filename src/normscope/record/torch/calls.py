@@ -13,8 +13,10 @@ import torch
 from normscope.record.recording import Event
 from normscope.record.store import Store
 from normscope.record.torch.forwards import Forward
+from normscope.record.torch.layers import NormLayer
 from normscope.record.torch.norms import is_fresh
-from normscope.record.torch.roots import NormLayer, Registry, Root
+from normscope.record.torch.registry import Registry
+from normscope.record.torch.roots import Root
 from normscope.record.torch.stack import user_site
 
 # Where `F.group_norm` and its kin take the scale, behind the input.

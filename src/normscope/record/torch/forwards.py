@@ -8,7 +8,8 @@ from typing import Any
 from normscope.graph.model import Site
 from normscope.record.recording import Call, ForwardKind, Pattern, Span
 from normscope.record.store import Store
-from normscope.record.torch.roots import NormLayer, Root
+from normscope.record.torch.layers import NormLayer
+from normscope.record.torch.roots import Root
 
 MOST_SPANS = 4096
 MOST_PATTERNS = 1024

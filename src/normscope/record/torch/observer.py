@@ -32,7 +32,7 @@ from normscope.record.torch.losses import Losses
 from normscope.record.torch.norm_functions import NormFunctions
 from normscope.record.torch.outermost import Outermost
 from normscope.record.torch.polling import Polling
-from normscope.record.torch.roots import Registry
+from normscope.record.torch.registry import Registry
 from normscope.record.torch.routine import Routine
 from normscope.record.torch.scalars import ScalarSeries
 from normscope.record.torch.steps import Steps

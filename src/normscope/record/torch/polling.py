@@ -11,7 +11,7 @@ from normscope.record.recording import Event
 from normscope.record.schedule import Schedule
 from normscope.record.store import Store
 from normscope.record.torch import buffers
-from normscope.record.torch.roots import Registry
+from normscope.record.torch.registry import Registry
 
 MOST = 1024
 

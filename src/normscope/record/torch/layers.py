@@ -1,0 +1,80 @@
+# pyright: basic
+"""A norm layer as the observer holds it: the recorded facts, and the live module by weak reference."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+from torch import nn
+
+from normscope.record.recording import Layer
+from normscope.record.torch.norms import affine_of, batches_tracked, describe, is_fresh, zero_share
+
+
+class NormLayer:
+    """One norm layer of a model."""
+
+    __slots__ = (
+        "_module",
+        "counter_at_start",
+        "elsewhere",
+        "last_forward",
+        "record",
+        "refused",
+        "start",
+    )
+
+    def __init__(self, record: Layer, module: nn.Module | None) -> None:
+        self.record = record
+        self._module = None if module is None else weakref.ref(module)
+        self.start: list[torch.Tensor] = []  # scale and shift when first seen
+        self.last_forward: Any = None
+        self.refused = 0
+        self.elsewhere = 0  # calls with running statistics that are not the module's own buffers
+        self.counter_at_start = batches_tracked(module)
+        if module is not None:
+            describe(record, module)
+            self.start = [p.detach().clone() for p in affine_of(module)]
+
+    @property
+    def module(self) -> nn.Module | None:
+        return self._module() if self._module is not None else None
+
+    def buffers(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Running mean and variance as they are now: they may have been moved or replaced since."""
+        module = self.module
+        if module is None:
+            return None
+        mean, var = module._buffers.get("running_mean"), module._buffers.get("running_var")
+        return None if mean is None or var is None else (mean, var)
+
+    def refresh(self, optimized: set[int], *, own: bool) -> None:
+        """Bring the facts that change during a run up to date; not `own`: the module runs with lent tensors."""
+        module, record = self.module, self.record
+        if not own and record.fresh_at_end:
+            record.updates = (
+                0  # what training moved were other tensors than those that evaluation reads
+            )
+        if module is None or not own:
+            return
+        affine = affine_of(module)
+        if affine and not self.start:
+            describe(record, module)  # a lazy layer has its parameters only now
+            self.start = [p.detach().clone() for p in affine]
+        if affine:
+            record.trainable = any(p.requires_grad for p in affine)
+            record.optimized = any(id(p) in optimized for p in affine)
+            record.zero_gamma_at_end = zero_share(affine[0])
+            if not record.parameters_changed:
+                record.parameters_changed = any(
+                    a.shape != b.shape or not torch.equal(a.detach().to(b.device), b)
+                    for a, b in zip(affine, self.start, strict=False)
+                )
+        record.momentum = getattr(module, "momentum", record.momentum)
+        if (stored := self.buffers()) is not None:
+            record.fresh_at_end = is_fresh(*stored)
+        # PyTorch counts a batch before it refuses it for having one value per channel.
+        moved = batches_tracked(module) - self.counter_at_start - self.refused
+        record.updates = max(record.updates, moved)

@@ -1,0 +1,184 @@
+# pyright: basic
+"""Every model and every norm layer seen so far, found without being told."""
+
+from __future__ import annotations
+
+import weakref
+
+import torch
+from torch import nn
+
+from normscope.graph.model import Site
+from normscope.record.recording import Layer, Model
+from normscope.record.torch.layers import NormLayer
+from normscope.record.torch.norms import clean_path, is_lazy, kind_of, name_of, norms_in
+from normscope.record.torch.roots import Root
+from normscope.record.torch.stack import site_of_module_call
+
+
+class Registry:
+    """Every root and every norm layer seen so far."""
+
+    def __init__(self) -> None:
+        self.roots: list[Root] = []
+        self.layers: list[NormLayer] = []
+        self._known: weakref.WeakKeyDictionary[nn.Module, Root | None] = weakref.WeakKeyDictionary()
+        self._by_module: weakref.WeakKeyDictionary[nn.Module, NormLayer] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._by_tensor: dict[int, NormLayer] = {}
+        self._functions: Root | None = None
+
+    def is_no_root(self, module: nn.Module) -> bool:
+        """Whether `module` is known to be none, as a loss is."""
+        return self._known.get(module, self) is None
+
+    def root_of(self, module: nn.Module) -> Root | None:
+        """The root that `module` is; None for one that holds neither parameters nor norm layers, such as a loss."""
+        try:
+            return self._known[module]
+        except KeyError:
+            pass
+        found = None
+        if isinstance(module, torch.jit.ScriptModule):
+            self._known[module] = None  # what compiled TorchScript does inside cannot be seen
+            return None
+        norms = list(norms_in(module))
+        owners = {id(o): o for _, n, _ in norms for o in [self._owner(n)]}
+        if len(owners) == 1 and None not in owners.values():
+            # A part of a known model, or a container made for one call around parts of it.
+            found = next(iter(owners.values()))
+        elif norms or next(module.parameters(), None) is not None:
+            compiled = type(module).__module__.startswith("torch._dynamo")
+            record = Model(id=len(self.roots), name=name_of(module), compiled=compiled)
+            found = Root(module, record)
+            self.roots.append(found)
+            for path, norm, registered in norms:
+                self.adopt(found, norm, path, registered)
+            self._look_for_original(found, module)
+        self._known[module] = found
+        return found
+
+    def _owner(self, norm: nn.Module) -> Root | None:
+        layer = self._by_module.get(norm)
+        return None if layer is None else self.roots[layer.record.model]
+
+    def adopt(self, root: Root, module: nn.Module, path: str, registered: bool) -> NormLayer:
+        """The layer of `module`, made when it is new. A layer belongs to the root that it was first seen under."""
+        layer = self._by_module.get(module)
+        if layer is None:
+            record = Layer(
+                id=len(self.layers),
+                model=root.record.id,
+                path=path,
+                type=type(module).__name__,
+                kind=kind_of(module) or "batch",
+                registered=registered,
+            )
+            layer = NormLayer(record, module)
+            self._by_module[module] = layer
+            self._enter(root, layer)
+        return layer
+
+    def _enter(self, root: Root, layer: NormLayer) -> None:
+        self.layers.append(layer)
+        root.layers.append(layer)
+        root.record.norm_layers = len(root.layers)
+
+    def functional_root(self) -> Root:
+        """The model that norm functions called outside any module belong to."""
+        if self._functions is None:
+            self._functions = Root(None, Model(id=len(self.roots), name="functions"))
+            self.roots.append(self._functions)
+        return self._functions
+
+    def own_layers(self) -> list[NormLayer]:
+        """The layers of models that run with their own tensors."""
+        lent = {r.record.id for r in self.roots if r.swapped}
+        return [x for x in self.layers if x.record.model not in lent] if lent else self.layers
+
+    def known(self, weight: torch.Tensor | None) -> NormLayer | None:
+        """The layer whose scale `weight` is, if its model was seen to hold it."""
+        if weight is None:
+            return None
+        layer = self._by_tensor.get(id(weight))
+        if layer is None or not _holds(layer, weight):
+            layer = next((x for x in self.layers if _holds(x, weight)), None)
+            if layer is not None:
+                self._by_tensor[id(weight)] = layer
+        return layer
+
+    def find(self, root: Root, key: torch.Tensor | None) -> NormLayer | None:
+        """The layer that holds `key` (running mean, or else scale), by identity; else by the module that is running.
+
+        None for a replica of a module that data parallelism made for one forward only.
+        """
+        layer = self._by_tensor.get(id(key)) if key is not None else None
+        if layer is not None and _holds(layer, key):
+            return layer
+        module, site = site_of_module_call(key)
+        if module is None:
+            # Compiled code and helper functions pass a layer's tensors from elsewhere.
+            layer = self.known(key) or self._functional(root, site)
+        elif getattr(module, "_is_replica", False):
+            return None
+        else:
+            layer = self._by_module.get(module) or self.adopt(
+                root, module, *_path_of(root.module, module)
+            )
+            layer.record.site = layer.record.site or site
+        if key is not None and module is not None:
+            self._by_tensor[id(key)] = layer
+        return layer
+
+    def _functional(self, root: Root, site: Site | None) -> NormLayer:
+        """A functional call without a module of its own is known by the line that makes it."""
+        for layer in root.layers:
+            if (
+                layer.module is None
+                and layer.record.type == "batch_norm"
+                and layer.record.site == site
+            ):
+                return layer
+        record = Layer(
+            id=len(self.layers),
+            model=root.record.id,
+            path="",
+            type="batch_norm",
+            site=site,
+            registered=False,
+        )
+        layer = NormLayer(record, None)
+        self._enter(root, layer)
+        return layer
+
+    def _look_for_original(self, new: Root, module: nn.Module) -> None:
+        """A model of the same class and parameter shapes as an earlier one is its copy: an average, a teacher, a target."""
+        if any(is_lazy(p) for p in module.parameters()):
+            return
+        shapes = [p.shape for p in module.parameters()]
+        for old in self.roots[:-1]:
+            other = old.module
+            if other is None or type(other) is not type(module):
+                continue
+            if [p.shape for p in other.parameters() if not is_lazy(p)] == shapes:
+                new.record.copy_of = old.record.id
+                return
+
+
+def _path_of(root: nn.Module | None, module: nn.Module) -> tuple[str, bool]:
+    if root is not None:
+        for path, norm, registered in norms_in(root):
+            if norm is module:
+                return path, registered
+        for path, child in root.named_modules():
+            if child is module:
+                return clean_path(path), True
+    return type(module).__name__, False
+
+
+def _holds(layer: NormLayer, key: torch.Tensor | None) -> bool:
+    module = layer.module
+    return module is not None and (
+        module._buffers.get("running_mean") is key or module._parameters.get("weight") is key
+    )
