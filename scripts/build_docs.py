@@ -1,4 +1,7 @@
-"""Writes docs/rules from the rules' own docstrings; with `--check` says what is stale and writes nothing."""
+"""Writes docs/rules from the rules' own docstrings, and beside it failures.md from the twins.
+
+With `--check` it says what is stale and writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
+
+import failures_page
 
 from normscope import catalogue
 from normscope.rule import SECTIONS, Rule
@@ -65,20 +70,26 @@ def index(rules: tuple[Rule, ...]) -> str:
     return MARK.replace("rule's docstring", "rules' docstrings") + "\n\n".join(parts) + "\n"
 
 
+def failures() -> Mapping[str, str]:
+    """The page of reported failures, under its file name."""
+    known = {r.code: r.name for r in catalogue.rules()}
+    return {"failures.md": failures_page.page(failures_page.read(), known)}
+
+
 def first_sentence(rule: Rule) -> str:
     paragraph = " ".join(rule.sections[""].split("\n\n")[0].split())
     return paragraph.replace("|", "\\|")
 
 
-def stale(folder: Path, wanted: Mapping[str, str]) -> list[str]:
-    """Names of pages in `folder` that are missing, different, or of no rule."""
-    held = {p.name: p.read_text(encoding="utf-8") for p in folder.glob("*.md")}
+def stale(folder: Path, wanted: Mapping[str, str], pattern: str = "*.md") -> list[str]:
+    """Names of pages in `folder` that are missing, different, or of nothing in `wanted`."""
+    held = {p.name: p.read_text(encoding="utf-8") for p in folder.glob(pattern)}
     return sorted(n for n in held.keys() | wanted.keys() if held.get(n) != wanted.get(n))
 
 
-def write(folder: Path, wanted: Mapping[str, str]) -> None:
+def write(folder: Path, wanted: Mapping[str, str], pattern: str = "*.md") -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name in stale(folder, wanted):
+    for name in stale(folder, wanted, pattern):
         if name in wanted:
             (folder / name).write_text(wanted[name], encoding="utf-8")
         else:
@@ -92,13 +103,15 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--folder", type=Path, default=ROOT / "docs" / "rules")
     options = parser.parse_args(arguments)
-    wanted = pages()
+    # What else lies beside the folder of rules is written by hand.
+    parts = (options.folder, pages(), "*.md"), (options.folder.parent, failures(), "failures.md")
     if not options.check:
-        write(options.folder, wanted)
+        for part in parts:
+            write(*part)
         return 0
-    names = stale(options.folder, wanted)
+    names = [folder / n for folder, *wanted in parts for n in stale(folder, *wanted)]
     for name in names:
-        print(f"{options.folder / name} is stale; run `make docs`.", file=sys.stderr)
+        print(f"{name} is stale; run `make docs`.", file=sys.stderr)
     return 1 if names else 0
 
 
