@@ -99,8 +99,9 @@ def page(book: Book, rules: Mapping[str, str]) -> str:
 def row(failure: Failure, book: Book, rules: Mapping[str, str]) -> str:
     shown = {
         COVERED: ", ".join(
-            f"[{Path(t).name}](../tests/twins/{t}/faulty.py)"
+            f"[{Path(t.path).name}](../tests/twins/{t.path}/faulty.py)"
             for t in book.twins.get(failure.id, ())
+            if t.rule in rules
         ),
         WAITING: "no twin yet",
         PLANNED: "rule to come",
