@@ -6,6 +6,7 @@ import sys
 
 TYPE_CHECKING = False  # as `typing` has it, without importing that
 if TYPE_CHECKING:
+    from normscope.checking import check
     from normscope.comparison import compare
     from normscope.diagnosis import diagnose
     from normscope.finding import Finding
@@ -15,12 +16,22 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Finding", "Graph", "Recording", "compare", "diagnose", "report_metric", "watch"]
+__all__ = [
+    "Finding",
+    "Graph",
+    "Recording",
+    "check",
+    "compare",
+    "diagnose",
+    "report_metric",
+    "watch",
+]
 
 _HOMES = {
     "Finding": "normscope.finding",
     "Graph": "normscope.graph.model",
     "Recording": "normscope.record.recording",
+    "check": "normscope.checking",
     "compare": "normscope.comparison",
     "diagnose": "normscope.diagnosis",
     "watch": "normscope.live",

@@ -9,7 +9,8 @@ from typing import Literal
 from normscope import catalogue, engine
 from normscope.evidence import Evidence, of_recording
 from normscope.finding import CONFIDENCES, SEVERITIES, Finding, NotEvaluated
-from normscope.record.recording import Recording
+from normscope.graph.model import Graph
+from normscope.record.recording import CHECKED, Layer, Recording
 from normscope.rule import Rule
 
 Status = Literal["failing", "suspect", "healthy", "not_evaluated"]
@@ -183,6 +184,8 @@ def verdict(recording: Recording, ranked: Sequence[Finding]) -> Verdict:
             False,
             "The model has no normalization layer, so normalization is not to blame.",
         )
+    if recording.status == CHECKED:
+        return Verdict("healthy", None, None, _CHECKED[bool(recording.graphs)])
     if not recording.steps:
         return Verdict("not_evaluated", None, None, "No training step was seen.")
     acquitted = next((f for f in ranked if f.code == ACQUITTAL), None)
@@ -191,18 +194,30 @@ def verdict(recording: Recording, ranked: Sequence[Finding]) -> Verdict:
     return Verdict("healthy", None, False, "No fault of normalization was found.")
 
 
+_CHECKED = {
+    True: "Nothing wrong was found in the structure and the settings of the model. How it trains was not observed.",
+    False: "Nothing wrong was found in the settings of the norm layers. The structure was not looked at: no input was given.",
+}
+
+
 def coverage(recording: Recording) -> Coverage:
     """What the recording's graphs and observers did not see."""
     opaque = dict.fromkeys(o for g in recording.graphs for o in g.coverage.opaque)
-    called = {c.layer for p in recording.patterns.values() for c in p.calls}
     silent = [
-        f"{recording.models[x.model].name}.{x.path}"
-        for x in recording.layers.values()
-        if x.id not in called
+        f"{recording.models[x.model].name}.{x.path}" for x in _silent(recording, recording.graphs)
     ]
     notes = [g.coverage.note for g in recording.graphs if g.coverage.note]
     notes += [f"{e.kind}: {e.detail}" for e in recording.events if e.kind in NOTED]
     return Coverage(tuple(opaque), tuple(silent), tuple(dict.fromkeys(notes)))
+
+
+def _silent(recording: Recording, graphs: Sequence[Graph]) -> list[Layer]:
+    """Norm layers that never ran; of a model that was only looked at, those that no graph holds."""
+    if recording.status != CHECKED:
+        called = {c.layer for p in recording.patterns.values() for c in p.calls}
+        return [x for x in recording.layers.values() if x.id not in called]
+    paths = {n.path for g in graphs for n, _ in g.norms()}
+    return [x for x in recording.layers.values() if graphs and x.path not in paths]
 
 
 NOTED = ("compiled", "observer-error", "keras", "not-probed")

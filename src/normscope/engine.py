@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from normscope.evidence import Evidence
+from normscope.evidence import Evidence, Facts
 from normscope.finding import SEVERITIES, Finding, NotEvaluated
 from normscope.record.recording import Recording
-from normscope.rule import Rule
+from normscope.rule import Rule, needs
 
 
 def run(rules: Iterable[Rule], evidence: Evidence) -> tuple[list[Finding], list[NotEvaluated]]:
@@ -17,12 +17,14 @@ def run(rules: Iterable[Rule], evidence: Evidence) -> tuple[list[Finding], list[
     findings: list[Finding] = []
     skipped: list[NotEvaluated] = []
     for rule in rules:
-        if missing := evidence.missing(rule.needs):
+        able = [c for c in rule.checks if not evidence.missing(needs(c))]
+        if not able:
+            missing = evidence.missing(rule.needs) or ""
             skipped.append(NotEvaluated(rule.code, missing, evidence.hints.get(missing, "")))
             continue
-        for bound in evidence.bind(rule.needs):
+        for bound in evidence.bind(needs(able[0])):
             model = subject(bound, evidence)
-            findings += [stamp(rule, f, model) for f in rule.check(**bound)]
+            findings += [stamp(rule, f, model) for f in able[0](**bound)]
     return list(dict.fromkeys(findings)), skipped
 
 
@@ -32,11 +34,14 @@ def subject(bound: Mapping[str, Any], evidence: Evidence) -> str:
     A graph knows its model by number only, so a rule that asks for nothing else cannot name it.
     """
     numbers = {v.model for v in bound.values() if isinstance(getattr(v, "model", None), int)}
-    recordings = [r for r in evidence.values.get("recording", []) if isinstance(r, Recording)]
-    if len(numbers) != 1 or not recordings:
+    if len(numbers) != 1:
         return ""
-    model = recordings[0].models.get(numbers.pop())
-    return model.name if model else ""
+    number = numbers.pop()
+    recordings = [r for r in evidence.values.get("recording", []) if isinstance(r, Recording)]
+    if recordings and number in recordings[0].models:
+        return recordings[0].models[number].name
+    facts = [f for f in evidence.values.get("facts", []) if isinstance(f, Facts)]
+    return next((f.name for f in facts if f.model == number), "")
 
 
 def stamp(rule: Rule, finding: Finding, model: str = "") -> Finding:

@@ -4,6 +4,7 @@
 |---|---|---|
 | `graph` | the captured graph | captured model |
 | `recording` | what training did | run |
+| `facts` | what the code alone says of its norm layers: settings, parameters and buffers before any data | model |
 | `gap` | the answer of the gap probe | probed model |
 
 Missing evidence makes a rule *not evaluated*, never passed.
@@ -15,13 +16,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from normscope.record.recording import Recording
+from normscope.record.recording import CHECKED, Layer, Recording
 
 HINTS: Mapping[str, str] = {
     "graph": "no graph was captured: the script made no forward pass of a model with norm layers",
+    "facts": "no model with norm layers was seen",
     "recording": "observe a training run: `normscope run train.py`",
     "gap": "the gap probe needs the script to end by itself with its model alive and training inputs kept",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The norm layers of one model as they were built. `model` is its number, `name` its class."""
+
+    model: int
+    name: str
+    layers: tuple[Layer, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +72,18 @@ def _model(value: object) -> object:
 
 
 def of_recording(recording: Recording) -> Evidence:
-    """The evidence that a recording holds."""
+    """The evidence that a recording holds; that of a model which was only looked at tells nothing of training."""
     values: dict[str, list[object]] = {
-        "recording": [recording],
+        "recording": [] if recording.status == CHECKED else [recording],
         "graph": list(recording.graphs),
+        "facts": list(_facts(recording)),
         **recording.measurements,
     }
     return Evidence(values, HINTS)
+
+
+def _facts(recording: Recording) -> Iterator[Facts]:
+    for model in recording.models.values():
+        layers = tuple(x for x in recording.layers.values() if x.model == model.id)
+        if layers:
+            yield Facts(model.id, model.name, layers)

@@ -34,7 +34,8 @@ class Rule:
     """`severity` is the highest that the rule may give; `explains` are the codes of its symptoms.
 
     A rule that is not to stand `alone` only names the cause of a symptom that another rule found: without one it is
-    dropped, and with one it takes the symptom's severity.
+    dropped, and with one it takes the symptom's severity. `static` is what the rule says where training was not
+    observed: it asks for less.
     """
 
     code: str
@@ -44,6 +45,7 @@ class Rule:
     explains: tuple[str, ...] = ()
     default: bool = True
     alone: bool = True
+    static: Check | None = None
 
     @property
     def name(self) -> str:
@@ -52,7 +54,12 @@ class Rule:
     @cached_property
     def needs(self) -> tuple[str, ...]:
         """The evidence that the rule asks for: the names of its parameters."""
-        return tuple(inspect.signature(self.check).parameters)
+        return needs(self.check)
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The ways to judge, the best first."""
+        return (self.check,) if self.static is None else (self.check, self.static)
 
     @cached_property
     def sections(self) -> Mapping[str, str]:
@@ -63,6 +70,11 @@ class Rule:
         }
 
 
+def needs(check: Check) -> tuple[str, ...]:
+    """The names of its parameters: the evidence that it asks for."""
+    return tuple(inspect.signature(check).parameters)
+
+
 def rule(
     code: str,
     *,
@@ -71,9 +83,10 @@ def rule(
     explains: tuple[str, ...] = (),
     default: bool = True,
     alone: bool = True,
+    static: Check | None = None,
 ) -> Callable[[Check], Rule]:
     """Make a rule of a check function. The function's name, with hyphens, becomes the rule's."""
-    return lambda check: Rule(code, severity, since, check, explains, default, alone)
+    return lambda check: Rule(code, severity, since, check, explains, default, alone, static)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from normscope import __version__
 
 COMMANDS = {
     "run": "Observe your unmodified training script, then diagnose it. The main job.",
+    "check": "Judge a model by its code alone: no training, no data.",
     "report": "Rebuild the report of a recording.",
     "compare": "Tell what a change did, from the recordings before and after it.",
     "rules": "List the rules.",
@@ -51,6 +52,7 @@ normscope {__version__}: a doctor for the normalization layers of deep networks.
 
   normscope run [options] script.py [args…]
   normscope run [options] -m module [args…]
+  normscope check [options] file.py:factory
 
 Commands
 {listed}

@@ -150,6 +150,39 @@ def run(
     return run_and_diagnose(command, chosen)
 
 
+@app.command(
+    help=f"{COMMANDS['check']}\n\nnormscope check [OPTIONS] file.py:factory\nnormscope check [OPTIONS] package.module:factory"
+)
+def check(
+    target: Annotated[
+        str, Parameter(help="A model, or a function that returns one: file.py:name or module:name.")
+    ],
+    /,
+    *,
+    input_: Annotated[
+        list[str] | None,
+        Parameter(
+            name="--input",
+            negative="",
+            consume_multiple=False,
+            show_default=False,
+            help="An input's shape, 8,3,224,224 or 8,128:int64; once for each input.",
+        ),
+    ] = None,
+    format_: Formats = None,
+    output: Outputs = None,
+    select: Annotated[Words, Parameter(help=SELECT)] = None,
+    ignore: Annotated[Words, Parameter(help=IGNORE)] = None,
+    fail_on: Annotated[str | None, Parameter(help=f"{FAIL_ON} By default error.")] = None,
+) -> int:
+    chosen = _configured(
+        format=format_, output=output, select=select, ignore=ignore, fail_on=fail_on
+    )
+    from normscope.cli.checking import check as checked
+
+    return checked(target, input_ or (), chosen)
+
+
 @app.command(help=COMMANDS["report"])
 def report(
     file: Annotated[str, Parameter(help="The recording, as `normscope run` wrote it.")],

@@ -42,10 +42,11 @@ def compare(before: Path, after: Path, config: Config) -> int:
 def check_rules(config: Config) -> None:
     """Raises NormscopeError for a prefix that no rule has."""
     if config.select or config.ignore:
-        _rules(config)
+        rules_of(config)
 
 
-def _rules(config: Config) -> tuple[Rule, ...]:
+def rules_of(config: Config) -> tuple[Rule, ...]:
+    """The selected rules. Raises NormscopeError for a prefix that no rule has."""
     from normscope import catalogue
 
     return catalogue.selection(config.select, config.ignore)
@@ -56,7 +57,7 @@ def diagnosis_of(file: Path, config: Config) -> Diagnosis:
     from normscope.diagnosis import diagnose
     from normscope.record.store import load
 
-    rules = _rules(config)
+    rules = rules_of(config)
     return diagnose(load(file), rules)
 
 

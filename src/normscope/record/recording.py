@@ -7,7 +7,7 @@ parameters after a training forward. Steps count from 1; events before the first
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 from normscope.graph.model import Graph, NormKind, Site
 
 ForwardKind = Literal["training", "inference"]
+# `complete`: parameters and running statistics. `parameters`: no running statistics with them. `misnamed`: a state dict
+# held it under another prefix and gave the model nothing at all.
+Loaded = Literal["complete", "parameters", "misnamed"]
+CHECKED = "checked"  # the status of a recording of a model that was looked at, not trained
 
 
 class Layer(msgspec.Struct, kw_only=True):
@@ -46,6 +50,17 @@ class Layer(msgspec.Struct, kw_only=True):
     optimized: bool = False  # scale or shift belongs to an optimizer that stepped
     parameters_changed: bool | None = None  # scale or shift moved under observation; None: unknown
     feeders_frozen: bool | None = None  # no parameter of its parent module moved; None: unknown
+    feeders_optimized: bool | None = None  # most of its parent's other parameters are optimized
+    gamma_mean_at_start: float | None = None  # over channels, when first seen; None: no scale
+    gamma_sd_at_start: float = 0.0
+    beta_rms_at_start: float | None = None  # 0 where no training has touched it; None: no shift
+    weight_decay: float | None = None  # of scale or shift; None: in no optimizer
+    loaded: Loaded | None = None  # what state dicts gave it; None: none was loaded
+    loaded_step: int = 0  # steps done at the last one that gave it parameters
+    loaded_site: Site | None = None
+    renorm: bool = False  # corrects batch statistics by the running ones (batch renormalization)
+    renorm_rmax: float | None = None  # bound on the correction of the scale; None: without bound
+    renorm_dmax: float | None = None  # bound on that of the mean; None: without bound
 
 
 class Model(msgspec.Struct, kw_only=True):
@@ -59,6 +74,9 @@ class Model(msgspec.Struct, kw_only=True):
     optimized_share: float = 0.0  # share of its parameters that some stepping optimizer holds
     parameters_changed: bool | None = None  # by whomever: an optimizer, an average, by hand
     copy_of: int | None = None  # same class and shapes as an earlier model: EMA, teacher, target
+    restored_from: int | None = (
+        None  # the trained model whose parameter values it had when first seen
+    )
     feeds: tuple[int, ...] = ()  # models whose training forwards read its outputs
     compiled: bool = False  # then only buffers are observed
     site: Site | None = None  # where the script first called it
@@ -159,6 +177,46 @@ class Scalars:
     lr: NDArray[np.float64]
 
 
+class Parameter(msgspec.Struct, frozen=True):
+    """A trained tensor of two or more dimensions, by its place in a model."""
+
+    id: int
+    model: int
+    path: str  # the module's path and the tensor's name: `layer1.conv.weight`
+
+
+class GradientSample(msgspec.Struct, frozen=True):
+    """L2 norms of the gradients that one optimizer found at its step, and of the weights that it changed."""
+
+    step: int
+    parameters: tuple[int, ...]
+    gradient: tuple[float, ...]
+    weight: tuple[float, ...]
+
+
+@dataclass(slots=True)
+class Gradients:
+    """L2 norms at sampled steps: `gradient[i, k]` is that of `parameters[k]` at `steps[i]`; NaN: not sampled."""
+
+    steps: NDArray[np.int64]
+    parameters: tuple[Parameter, ...]
+    gradient: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, parameters: Iterable[Parameter], samples: Iterable[GradientSample]) -> Gradients:
+        """Samples of several optimizers at one step make one row; of one parameter, the last counts."""
+        parameters, samples = tuple(parameters), tuple(samples)
+        steps = sorted({s.step for s in samples})
+        row = {step: i for i, step in enumerate(steps)}
+        column = {p.id: k for k, p in enumerate(parameters)}
+        gradient, weight = np.full((2, len(steps), len(parameters)), np.nan)
+        for s in samples:
+            at = [column[p] for p in s.parameters]
+            gradient[row[s.step], at], weight[row[s.step], at] = s.gradient, s.weight
+        return cls(np.array(steps, dtype=np.int64), parameters, gradient, weight)
+
+
 @dataclass(slots=True)
 class Channels:
     """Per-channel statistics of one layer at the end: float64 arrays of shape (channels,)."""
@@ -194,7 +252,7 @@ class Recording:
     framework_version: str = ""
     arguments: tuple[str, ...] = ()
     started: float = 0.0  # seconds since the epoch
-    status: str = "unknown"  # `exit 0`, `exception ValueError`, `signal 9`, `running`…
+    status: str = "unknown"  # `exit 0`, `exception ValueError`, `signal 9`, `running`, `checked`…
     steps: int = 0
     models: dict[int, Model] = field(default_factory=dict[int, Model])
     layers: dict[int, Layer] = field(default_factory=dict[int, Layer])
@@ -204,6 +262,7 @@ class Recording:
     graphs: list[Graph] = field(default_factory=list[Graph])
     polls: Polls | None = None
     scalars: Scalars | None = None
+    gradients: Gradients | None = None
     channels: dict[int, Channels] = field(default_factory=dict[int, Channels])
     measurements: dict[str, list[object]] = field(default_factory=dict[str, list[object]])
     metrics: dict[str, list[tuple[int, float]]] = field(

@@ -1,0 +1,58 @@
+"""Static answers: what the code of a model alone says, without training and without data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from normscope.checking.inputs import InputSpec
+from normscope.checking.target import build
+from normscope.diagnosis import Diagnosis, diagnose
+from normscope.rule import Rule
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["check", "check_target"]
+
+
+def check(
+    model: nn.Module, *inputs: Any, rules: Sequence[Rule] | None = None, **kwargs: Any
+) -> Diagnosis:
+    """Judge a model by its code: its norm layers and, where inputs are given, its graph in both modes.
+
+    Args:
+        model: left as it is: modes, parameters, buffers and random states.
+        inputs: what the model is called with; without any only settings and buffers are judged.
+        rules: default: all that are on by default.
+        kwargs: passed on to the model as well.
+
+    Raises NormscopeError when the model's forward pass raises.
+    """
+    from normscope.checking.torch import static_recording
+
+    given = inputs if inputs or kwargs else None
+    return diagnose(
+        static_recording(model, given, target=type(model).__name__, kwargs=kwargs), rules
+    )
+
+
+def check_target(
+    target: str, specs: Sequence[InputSpec] = (), *, rules: Sequence[Rule] | None = None
+) -> Diagnosis:
+    """Judge what `package.module:factory` or `file.py:factory` gives.
+
+    Args:
+        target: a model, or a factory of one; it may come as a pair with its example inputs.
+        specs: the inputs; they replace those of the factory.
+        rules: default: all that are on by default.
+
+    Raises NormscopeError for whatever cannot be found, built or run.
+    """
+    made = build(target)
+    from normscope.checking.torch import model_and_inputs, static_recording, tensors_from
+
+    model, inputs = model_and_inputs(made, target)
+    if specs:
+        inputs = tensors_from(specs)
+    return diagnose(static_recording(model, inputs, target=target), rules)

@@ -1,0 +1,189 @@
+# pyright: basic
+"""A PyTorch model as evidence: what its norm layers are, and its graph in training and in evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import torch
+from torch import nn
+
+from normscope.checking.inputs import InputSpec
+from normscope.checking.target import shortened, user_code
+from normscope.errors import NormscopeError
+from normscope.graph.model import Graph, Norm
+from normscope.graph.torch import capture, tensors_of
+from normscope.record.recording import CHECKED, Layer, Model, Recording
+from normscope.record.torch.norms import describe, is_lazy, kind_of, name_of, norms_in
+
+
+def model_and_inputs(made: Any, target: str) -> tuple[nn.Module, tuple[Any, ...] | None]:
+    """What a factory returned, as a model and the inputs that came with it. Raises NormscopeError for anything else."""
+    if isinstance(made, nn.Module):
+        return made, None
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
+        model, inputs = made
+        return model, tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    raise NormscopeError(
+        f"`{target}` gives {_described(made)}, but a torch.nn.Module was expected, alone or with its example inputs: "
+        "`return model` or `return model, (x,)`."
+    )
+
+
+def _described(made: Any) -> str:
+    if made is None:
+        return "None"
+    text = shortened(" ".join(repr(made).split()), 60)
+    return f"a {type(made).__name__} ({text})"
+
+
+def tensors_from(specs: Sequence[InputSpec]) -> tuple[torch.Tensor, ...]:
+    """Standard normal numbers for floating dtypes, zeros for all others; the user's random state stays as it is."""
+    generator = torch.Generator().manual_seed(0)
+
+    def made(spec: InputSpec) -> torch.Tensor:
+        dtype = getattr(torch, spec.dtype)
+        if dtype.is_floating_point:
+            return torch.randn(spec.shape, generator=generator).to(dtype)
+        return torch.zeros(spec.shape, dtype=dtype)
+
+    return tuple(map(made, specs))
+
+
+def static_recording(
+    model: nn.Module,
+    inputs: Sequence[Any] | None,
+    *,
+    target: str,
+    kwargs: Mapping[str, Any] | None = None,
+) -> Recording:
+    """What is known without training: a recording of no steps, with the graphs of both modes where inputs are given.
+
+    The model is afterwards as before. Raises NormscopeError when its forward pass raises.
+    """
+    record = Model(
+        id=0, name=name_of(model), parameters=_parameters(model), parameters_changed=False
+    )
+    recording = Recording(target=target, framework="torch", framework_version=torch.__version__)
+    recording.status = CHECKED
+    recording.models[0] = record
+    if inputs is not None:
+        recording.graphs = graphs_of(model, inputs, kwargs or {})
+    recording.layers = {
+        x.id: x for x in layers_of(model)
+    }  # lazy layers are known only after a forward pass
+    record.norm_layers = len(recording.layers)
+    recording.graphs = [_with_scales(g, recording.layers) for g in recording.graphs]
+    return recording
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters() if not is_lazy(p))
+
+
+def layers_of(model: nn.Module) -> Iterator[Layer]:
+    """The facts of every norm layer, in the order of the modules."""
+    for i, (path, module, registered) in enumerate(norms_in(model)):
+        record = Layer(
+            id=i,
+            model=0,
+            path=path,
+            type=type(module).__name__,
+            kind=kind_of(module) or "batch",
+            registered=registered,
+        )
+        describe(record, module)
+        yield record
+
+
+def graphs_of(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Graph]:
+    """The graph in training mode and the graph in evaluation mode, on the meta device where the model allows it."""
+    return [_captured(model, inputs, kwargs, training) for training in (True, False)]
+
+
+def _captured(
+    model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any], training: bool
+) -> Graph:
+    with _in_mode(model, training):
+        if (graph := _without_values(model, inputs, kwargs)) is not None:
+            return graph
+        with user_code("calling the model in training mode" if training else "calling the model"):
+            return capture(model, inputs, kwargs)
+
+
+def _without_values(
+    model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Graph | None:
+    """The graph from shapes alone, None where the model needs values."""
+    if any(is_lazy(t) for t in (*model.parameters(), *model.buffers())):
+        return None
+    try:
+        with _on_meta(model):
+            return capture(model, *_meta((tuple(inputs), dict(kwargs))))
+    except Exception:  # noqa: BLE001, whatever it is: the same call with values tells it to the user, if it is an error
+        return None
+
+
+@contextmanager
+def _in_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    modes = [(m, m.training) for m in model.modules()]
+    try:
+        model.train(training)
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _on_meta(model: nn.Module) -> Iterator[None]:
+    """Every parameter and buffer replaced by one without values, and put back."""
+    twins: dict[int, torch.Tensor] = {}
+    tables: list[dict[str, Any]] = [t for m in model.modules() for t in (m._parameters, m._buffers)]
+    before = [dict(t) for t in tables]
+    try:
+        for table in tables:
+            for name, tensor in table.items():
+                if tensor is not None:
+                    table[name] = twins.setdefault(id(tensor), _twin(tensor))
+        yield
+    finally:
+        for table, kept in zip(tables, before, strict=True):
+            table.clear()
+            table.update(kept)
+
+
+def _twin(tensor: torch.Tensor) -> torch.Tensor:
+    empty = torch.empty_like(tensor, device="meta")
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(empty, requires_grad=tensor.requires_grad)
+    return empty
+
+
+def _meta(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to("meta")
+    if isinstance(value, dict):
+        return {k: _meta(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(map(_meta, value))
+    if any(True for _ in tensors_of(value)):
+        raise TypeError(f"{type(value).__name__} holds tensors that stay where they are")
+    return value
+
+
+def _with_scales(graph: Graph, layers: Mapping[int, Layer]) -> Graph:
+    """The graph with the scales that tensors without values did not tell."""
+    zero = {x.path: x.zero_gamma_at_start for x in layers.values() if x.zero_gamma_at_start}
+    if not zero:
+        return graph
+    nodes = [
+        msgspec.structs.replace(n, op=msgspec.structs.replace(n.op, zero_gamma=zero[n.path]))
+        if isinstance(n.op, Norm) and n.path in zero
+        else n
+        for n in graph
+    ]
+    return Graph(nodes, model=graph.model, training=graph.training, coverage=graph.coverage)
