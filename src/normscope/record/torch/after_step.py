@@ -19,6 +19,7 @@ class AfterStep:
 
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
+        self._facts_at = 1  # at powers of two: facts change early, if at all
 
     @guarded
     def step(self, optimizer: torch.optim.Optimizer | None) -> None:
@@ -32,7 +33,8 @@ class AfterStep:
                 own = optimizer is None or observer.steps.owns(optimizer, root)
                 observer.timeline.resolve(root, steps=count, own_step=own)
         observer.routine.learn(optimizer)
-        if count & (count - 1) == 0:  # powers of two: facts change early, if at all
+        if count >= self._facts_at:
+            self._facts_at = 1 << count.bit_length()
             books.refresh()
         start = perf_counter()
         polled = observer.polling.due()
@@ -43,16 +45,17 @@ class AfterStep:
         books.measured += perf_counter() - start
         books.flush_when_due()
         books.charge(perf_counter() - began)
+        observer.routine.look()
         if observer.limit is not None and count >= observer.limit:
             observer.stop()
 
     @guarded
     def counted(self, optimizer: torch.optim.Optimizer) -> None:
-        """After a step of a known loop: no more than what the purse affords, and a look at the clock."""
+        """After a step of a known loop, now and then: what the purse affords, and a look at the clock."""
         observer = self.observer
         count = observer.steps.count
-        if count & (count - 1) == 0 or observer.polling.due(peek=True) or count == observer.limit:
+        if count >= self._facts_at or observer.polling.due(peek=True) or count == observer.limit:
             self.step(optimizer)
-        elif count & 63 == 0:
-            observer.routine.settle()
-            observer.books.flush_when_due()
+            return
+        observer.books.flush_when_due()
+        observer.routine.look()

@@ -30,16 +30,14 @@ class Backwards:
     @guarded
     def begin(self, tensors: Any) -> None:
         self.depth += 1
-        if self.observer.routine.open:
-            self.observer.routine.used = True
-        elif self.depth == 1:
+        if self.depth == 1:
             self.observer.scalars.on_backward(tensors)
 
     @guarded
     def end(self) -> None:
         observer = self.observer
         self.depth = max(0, self.depth - 1)
-        if self.depth or observer.routine.open:
+        if self.depth:
             return
         began = perf_counter()
         observer.activity += 1

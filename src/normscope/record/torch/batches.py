@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,8 +57,14 @@ class KeptBatches:
         self._bytes: dict[int, int] = {}
 
     def due(self, root: Root, step: int) -> bool:
+        return step >= self.next_due(root)
+
+    def next_due(self, root: Root) -> float:
+        """The step from which on an input of the model is wanted; infinite when none is."""
         number = root.record.id
-        return step >= self._next.get(number, 0) and number not in self.refused and self.limit > 0
+        if number in self.refused or self.limit <= 0:
+            return math.inf
+        return self._next.get(number, 0)
 
     def few(self, root: Root, step: int) -> bool:
         """Whether the probes could say little with what is kept: then a copy does not ask what it costs.

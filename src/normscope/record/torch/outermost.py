@@ -7,12 +7,12 @@ import functools
 import sys
 from collections.abc import Callable
 from time import perf_counter
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch._C import _functorch  # pyright: ignore[reportMissingModuleSource, reportAttributeAccessIssue]
+from torch.compiler import is_compiling
 
 from normscope.graph.torch import tensors_of
 from normscope.record.torch import live, roles
@@ -40,8 +40,16 @@ class Outermost:
     ) -> Any:
         """Run the call and note what it did."""
         observer, routine, graph = self.observer, self.observer.routine, self.observer.graph
-        if routine.active and self._repeats(module, args, sys._getframe(2)):
-            return routine.run(original, module, args, kwargs)
+        if routine.active:
+            try:
+                known = routine.repeats(module, args, sys._getframe(2))
+            except Exception as error:  # noqa: BLE001
+                observer.fail(error)
+                known = False
+            if known:
+                return routine.run(original, module, args, kwargs)
+        if is_compiling():
+            return original(module, *args, **kwargs)
         if observer.backwards.depth or self._is_no_root(module):
             return original(module, *args, **kwargs)  # recomputed by checkpointing; or a loss
         if (
@@ -87,10 +95,6 @@ class Outermost:
             return original(module, *args, **kwargs)
         finally:
             self.observer.inside = False
-
-    @guarded
-    def _repeats(self, module: nn.Module, args: tuple[Any, ...], frame: FrameType) -> bool:
-        return self.observer.routine.repeats(module, args, frame)
 
     @guarded
     def _is_no_root(self, module: nn.Module) -> bool:

@@ -21,6 +21,7 @@ from torch.jit._builtins import _register_builtin
 from torch.jit._state import _set_jit_function_cache
 
 from normscope.record.torch import live
+from normscope.record.torch.module_call import module_call
 
 LOSSES = (
     "cross_entropy",
@@ -41,7 +42,7 @@ def install() -> None:
     """Wrap what is not wrapped yet."""
     if originals:
         return
-    _patch(nn.Module, "__call__", _module_call)
+    _patch(nn.Module, "__call__", module_call)
     _patch(F, "batch_norm", _batch_norm)
     for name in ("instance_norm", "group_norm", "layer_norm"):
         _patch(F, name, functools.partial(_other_norm, kind=name.removesuffix("_norm")))
@@ -65,18 +66,6 @@ def _patch(
 ) -> None:
     original = originals.setdefault(key or name, getattr(owner, name))
     setattr(owner, name, functools.update_wrapper(make(original), original))
-
-
-def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
-    def __call__(self: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
-        if is_compiling():
-            return original(self, *args, **kwargs)
-        observer = live.observer[0]
-        if observer is None or observer.inside:
-            return original(self, *args, **kwargs)
-        return observer.forwards.run(original, self, args, kwargs)
-
-    return __call__
 
 
 def _batch_norm(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,11 +130,19 @@ def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
         observer = None if is_compiling() else live.observer[0]
         if observer is None:
             return original(tensors, *args, **kwargs)
-        observer.backwards.begin(tensors)
+        backwards, routine = observer.backwards, observer.routine
+        if routine.open:  # of a counted step: no more than this
+            backwards.depth += 1
+            routine.used = True
+        else:
+            backwards.begin(tensors)
         try:
             return original(tensors, *args, **kwargs)
         finally:
-            observer.backwards.end()
+            if routine.open:
+                backwards.depth -= 1
+            else:
+                backwards.end()
 
     return backward
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from time import perf_counter
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 LEARNED = 4  # equal steps in a row
 COUNTED = 1e-5  # seconds that a counted step is charged with; measured: 6 to 9 µs
+PAUSE = 2e-3  # seconds between two looks at the purse
+MOST_STEPS = 16  # between two looks, however short they are
 
 
 class Routine:
@@ -41,13 +44,18 @@ class Routine:
         self.forwards = 0  # since the last step, as far as recorded in full
         self.backwards = 0
         self.latest: Forward | None = None
+        self.look_at = 0  # the step after which to look up again
+        self._wanted = False  # the next step is to be recorded in full
+        self._batch_at: float = 0  # the first step whose input is to be kept
+        self._charged = 0  # of the counted steps
+        self._looked = (0, 0.0)  # step and time of the latest look
         self._streak = 0
         self._span: Span | None = None
         self._module: Callable[[], nn.Module | None] = lambda: None
         self._flags: list[tuple[Any, bool]] = []
         self._shape: torch.Size | None = None
         self._code: CodeType | None = None
-        self._line = 0
+        self._instruction = 0
         self._template: Forward | None = None
 
     # ---- learning -------------------------------------------------------------------------------
@@ -57,7 +65,7 @@ class Routine:
         self.forwards += 1
         self.latest = forward
         if not self.active:
-            self._code, self._line = frame.f_code, frame.f_lineno
+            self._code, self._instruction = frame.f_code, frame.f_lasti
             self._shape = args[0].shape if args and type(args[0]) is torch.Tensor else None
 
     def learn(self, optimizer: Any) -> None:
@@ -88,25 +96,52 @@ class Routine:
 
     def repeats(self, module: nn.Module, args: tuple[Any, ...], frame: FrameType) -> bool:
         """Whether this call is one more of the same, and may be counted instead of recorded."""
-        if module is not self._module() or self.open or not torch.is_grad_enabled():
+        template, step = self._template, self.observer.steps.count
+        if self.open or self._wanted or step >= self._batch_at or template is None or not args:
             return False
-        template = self._template
-        if template is None or module.training is not template.training or not args:
+        if frame.f_lasti != self._instruction or frame.f_code is not self._code:
             return False
-        if frame.f_lineno != self._line or frame.f_code is not self._code:
+        if module is not self._module() or module.training is not template.training:
             return False
         x = args[0]
-        if type(x) is not torch.Tensor or x.shape != self._shape:
+        if type(x) is not torch.Tensor or x.shape != self._shape or not torch.is_grad_enabled():
             return False
-        before = template.root.last_input.get(True)
+        inputs = template.root.last_input
+        before = inputs.get(True)
         if (before is not None and before[0]() is x) is not template.same_input:
             return False
         for ref, training in self._flags:
             if (norm := ref()) is None or norm.training is not training:
                 return False
-        observer = self.observer
-        wanted = observer.kept.due(template.root, observer.steps.count)
-        return not wanted and not observer.schedule.affords_books(self.cost)
+        inputs[True] = (weakref.ref(x), None, step)
+        return True
+
+    def look(self) -> None:
+        """After a step: whether the purse affords another step in full, and when to look again.
+
+        A look takes a microsecond, so that very short steps share one.
+        """
+        if not self.active or self._template is None:
+            return
+        observer, now = self.observer, perf_counter()
+        self._charge()
+        self._wanted = observer.schedule.affords_books(self.cost)
+        self._batch_at = observer.kept.next_due(self._template.root)
+        count = observer.steps.count
+        before, then = self._looked
+        self._looked = (count, now)
+        steps = 1
+        if count > before and not observer.polling.due(peek=True):
+            steps = int(PAUSE * (count - before) / max(now - then, 1e-9))
+        self.look_at = count + min(max(steps, 1), MOST_STEPS)
+        if observer.limit is not None:
+            self.look_at = min(self.look_at, observer.limit)
+
+    def _charge(self) -> None:
+        """Charge the counted steps that were not charged yet."""
+        n, self._charged = self.count - self._charged, self.count
+        if n > 0:
+            self.observer.schedule.charge(n * COUNTED)
 
     def foreign(self, root: Any) -> bool:
         """Whether `root` is another model than the loop's."""
@@ -130,18 +165,10 @@ class Routine:
         finally:
             observer.inside = observer.quiet = False
 
-    def step(self) -> bool:
-        """An optimizer stepped; whether that ends a counted step."""
-        if not (self.open and self.used):
-            return False
-        self.open = self.used = False
-        self.count += 1
-        self.observer.schedule.charge(COUNTED)
-        return True
-
     def settle(self) -> None:
         """Write counted steps into the recording, as if each had been recorded in full."""
-        n, self.count = self.count, 0
+        self._charge()
+        n, self.count, self._charged = self.count, 0, 0
         template = self._template
         if not n or template is None:
             return

@@ -13,7 +13,6 @@ from torch.optim.optimizer import (
 )
 
 from normscope.record.torch import live
-from normscope.record.torch.guard import guarded
 from normscope.record.torch.roots import Root
 
 if TYPE_CHECKING:
@@ -37,22 +36,24 @@ class Steps:
     def install(self) -> None:
         _hook_optimizers()
 
-    @guarded
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         if id(optimizer) in self._open:
             # A step that raised never ended: what stands above it is gone as well.
             del self._open[self._open.index(id(optimizer)) :]
         self._open.append(id(optimizer))
 
-    @guarded
     def end(self, optimizer: torch.optim.Optimizer) -> None:
         if id(optimizer) in self._open:
             del self._open[self._open.index(id(optimizer)) :]
+        routine = self.observer.routine
         if self._open:
             self._note(optimizer)
-        elif self.observer.routine.step():
+        elif routine.open and routine.used:
+            routine.open = routine.used = False
+            routine.count += 1
             self.count += 1
-            self.observer.after_step.counted(optimizer)
+            if self.count >= routine.look_at:
+                self.observer.after_step.counted(optimizer)
         else:
             self._note(optimizer)
             self.step(optimizer)
@@ -133,11 +134,17 @@ class Steps:
 def _hook_optimizers() -> None:
     def before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if (observer := live.observer[0]) is not None:
-            observer.steps.begin(optimizer)
+            try:
+                observer.steps.begin(optimizer)
+            except Exception as error:  # noqa: BLE001
+                observer.fail(error)
 
     def after(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if (observer := live.observer[0]) is not None:
-            observer.steps.end(optimizer)
+            try:
+                observer.steps.end(optimizer)
+            except Exception as error:  # noqa: BLE001
+                observer.fail(error)
 
     register_optimizer_step_pre_hook(before)
     register_optimizer_step_post_hook(after)
