@@ -19,14 +19,18 @@ from numpy.typing import NDArray
 
 from normscope.errors import NormscopeError
 from normscope.graph import model as graph_model
+from normscope.probes.observations import DropoutShifts, Independence, Padding, Signal
 from normscope.probes.results import Gap
 from normscope.record.recording import (
     SERIES,
     Channels,
     Cost,
     Event,
+    Gradients,
+    GradientSample,
     Layer,
     Model,
+    Parameter,
     Pattern,
     Polls,
     Recording,
@@ -36,7 +40,13 @@ from normscope.record.recording import (
 
 APPLICATION: Final = 0x4E534350  # "NSCP": marks the file as ours
 VERSION: Final = 1
-MEASUREMENTS: Final[dict[str, type[Any]]] = {"gap": Gap}
+MEASUREMENTS: Final[dict[str, type[Any]]] = {
+    "gap": Gap,
+    "independence": Independence,
+    "signal": Signal,
+    "dropout": DropoutShifts,
+    "padding": Padding,
+}
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -271,6 +281,8 @@ def _read(db: sqlite3.Connection) -> Recording:
             np.array([np.nan if v is None else v for v in c]) for c in zip(*rows, strict=True)
         )
         r.scalars = Scalars(steps.astype(np.int64), loss, lr)
+    if samples := [v for _, v in _things(db, "gradients", GradientSample)]:
+        r.gradients = Gradients.of((v for _, v in _things(db, "parameter", Parameter)), samples)
     for layer, data in db.execute("SELECT layer, data FROM channels"):
         if layer in r.layers and (channels := r.layers[layer].channels):
             r.channels[layer] = Channels(*np.frombuffer(data, np.float64).reshape(-1, channels))

@@ -15,6 +15,7 @@ One statement a line (or between `;`). Every `train` forward is followed by a st
 | `event KIND` | fields of `Event`, `layer=NAME` | something that happened once |
 | `poll NAME STEP` | names of `SERIES` | running statistics at a step |
 | `loss STEP VALUE` | | the loss at a step |
+| `gradient STEP PATH=NORM` | `PATH=(NORM, WEIGHT)` | gradient norms of weights at a step, and the weights' own (1) |
 | `end STATUS` | | how the run ended; without it `exit 0` |
 """
 
@@ -30,8 +31,11 @@ from normscope.record.recording import (
     SERIES,
     Call,
     Event,
+    Gradients,
+    GradientSample,
     Layer,
     Model,
+    Parameter,
     Pattern,
     Polls,
     Recording,
@@ -49,7 +53,7 @@ def story(text: str) -> Recording:
             say = getattr(told, f"say_{verb}", None)
             if say is None:
                 raise ValueError(
-                    f"A story says model, layer, train, infer, event, poll, loss or end; got `{line}`."
+                    f"A story says model, layer, train, infer, event, poll, loss, gradient or end; got `{line}`."
                 )
             say(*_split(words))
     return told.finish()
@@ -85,6 +89,8 @@ class _Teller:
         self.recording = Recording(target="story", status="exit 0")
         self.polls: list[tuple[int, int, dict[str, float]]] = []
         self.losses: list[tuple[int, float]] = []
+        self.gradients: list[GradientSample] = []
+        self.parameters: dict[str, Parameter] = {}
 
     def say_model(self, _bare: list[str], named: dict[str, Any], _: int) -> None:
         self.model = msgspec.structs.replace(self.model, **named)
@@ -122,6 +128,18 @@ class _Teller:
     def say_loss(self, bare: list[str], _named: dict[str, Any], _: int) -> None:
         step, value = bare
         self.losses.append((int(step), float(value)))
+
+    def say_gradient(self, bare: list[str], named: dict[str, Any], _: int) -> None:
+        [step] = bare
+        for path in named:
+            self.parameters.setdefault(path, Parameter(len(self.parameters), 0, path))
+        pairs: list[tuple[float, float]] = [
+            v if isinstance(v, tuple) else (v, 1.0) for v in named.values()
+        ]
+        gradient = tuple(float(g) for g, _ in pairs)
+        weight = tuple(float(w) for _, w in pairs)
+        numbers = tuple(self.parameters[path].id for path in named)
+        self.gradients.append(GradientSample(int(step), numbers, gradient, weight))
 
     def say_end(self, bare: list[str], _named: dict[str, Any], _: int) -> None:
         self.recording.status = " ".join(bare)
@@ -181,6 +199,8 @@ class _Teller:
                 span.followed_by = span.followed_by or {"end": span.blocks}
         if self.polls:
             r.polls = _table(self.polls)
+        if self.gradients:
+            r.gradients = Gradients.of(self.parameters.values(), self.gradients)
         if self.losses:
             steps, loss = zip(*sorted(self.losses), strict=True)
             r.scalars = Scalars(np.array(steps), np.array(loss), np.full(len(steps), 0.1))
