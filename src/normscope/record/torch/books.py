@@ -40,6 +40,7 @@ class Books:
             root.refresh(observer.steps.optimized)
             observer.store.put("model", root.record.id, root.record)
         for layer in observer.registry.layers:
+            observer.checkpoints.describe(layer.record, layer.module)
             observer.store.put("layer", layer.record.id, layer.record)
 
     def poll(self) -> None:
@@ -57,6 +58,7 @@ class Books:
         """Write the numbers of the run, and everything that waits."""
         observer = self.observer
         observer.routine.settle()
+        observer.gradients.flush()
         observer.store.put_meta("steps", observer.steps.count)
         cost = observer.schedule.cost(observer.probing)
         observer.store.put_meta("cost", msgspec.to_builtins(cost))

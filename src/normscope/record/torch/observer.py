@@ -27,7 +27,9 @@ from normscope.record.torch.batches import KeptBatches
 from normscope.record.torch.books import Books
 from normscope.record.torch.calls import NormCalls
 from normscope.record.torch.capturing import GraphCapture
+from normscope.record.torch.checkpoints import Checkpoints
 from normscope.record.torch.forwards import Timeline
+from normscope.record.torch.gradients import GradientSeries
 from normscope.record.torch.losses import Losses
 from normscope.record.torch.norm_functions import NormFunctions
 from normscope.record.torch.outermost import Outermost
@@ -59,6 +61,7 @@ class Observer:
         self.timeline = Timeline(store)
         self.kept = KeptBatches(keep_bytes)
         self.scalars = ScalarSeries(store)
+        self.gradients = GradientSeries(self)
         self.polling = Polling(store, self.registry, self.schedule)
         self.steps = Steps(self)
         self.routine = Routine(self)
@@ -66,6 +69,7 @@ class Observer:
         # Who is called, by what the script does.
         self.forwards = Outermost(self)
         self.graph = GraphCapture(self)
+        self.checkpoints = Checkpoints(self)
         self.norms = NormFunctions(self)
         self.losses = Losses(self)
         self.backwards = Backwards(self)
