@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ class NormLayer:
         mean, var = module._buffers.get("running_mean"), module._buffers.get("running_var")
         return None if mean is None or var is None else (mean, var)
 
-    def refresh(self, optimized: set[int], *, own: bool) -> None:
+    def refresh(self, optimized: Mapping[int, float], *, own: bool) -> None:
         """Bring the facts that change during a run up to date; not `own`: the module runs with lent tensors."""
         module, record = self.module, self.record
         if not own and record.fresh_at_end:
@@ -65,7 +66,9 @@ class NormLayer:
             self.start = [p.detach().clone() for p in affine]
         if affine:
             record.trainable = any(p.requires_grad for p in affine)
-            record.optimized = any(id(p) in optimized for p in affine)
+            decays = [optimized[id(p)] for p in affine if id(p) in optimized]
+            record.optimized = bool(decays)
+            record.weight_decay = max(decays, default=None)
             record.zero_gamma_at_end = zero_share(affine[0])
             if not record.parameters_changed:
                 record.parameters_changed = any(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -100,6 +101,32 @@ def is_fresh(mean: torch.Tensor, var: torch.Tensor) -> bool:
     return bool((mean == 0).all()) and bool((var == 1).all())
 
 
+def eps_of(module: nn.Module) -> float:
+    """The layer's eps. RMSNorm's default is that of the dtype that it computes in."""
+    eps = getattr(module, "eps", None)
+    if eps is not None:
+        return float(eps)
+    affine = affine_of(module)
+    return float(torch.finfo(affine[0].dtype if affine else torch.float32).eps)
+
+
+def _is_readable(tensor: torch.Tensor | None) -> TypeGuard[torch.Tensor]:
+    """Whether there are values that can be read without asking other ranks."""
+    plain = type(tensor) in (torch.Tensor, nn.Parameter)
+    return tensor is not None and plain and not tensor.is_meta and tensor.numel() > 0
+
+
+def describe_affine(record: Layer, module: nn.Module) -> None:
+    """Mean and spread of the scale γ over channels, and the root mean square of the shift β."""
+    gamma, beta = module._parameters.get("weight"), module._parameters.get("bias")
+    with torch.no_grad():
+        if _is_readable(gamma):
+            sd, mean = torch.std_mean(gamma.float(), correction=0)
+            record.gamma_mean_at_start, record.gamma_sd_at_start = float(mean), float(sd)
+        if _is_readable(beta):
+            record.beta_rms_at_start = float(beta.float().square().mean().sqrt())
+
+
 def describe(record: Layer, module: nn.Module) -> None:
     affine = affine_of(module)
     mean, var = module._buffers.get("running_mean"), module._buffers.get("running_var")
@@ -108,13 +135,14 @@ def describe(record: Layer, module: nn.Module) -> None:
         or getattr(module, "num_channels", 0)
         or (affine[0].numel() if affine else 0)
     )
-    record.eps = float(getattr(module, "eps", None) or 0.0)
+    record.eps = eps_of(module)
     record.momentum = getattr(module, "momentum", None)
     record.affine = bool(affine)
     record.tracks = mean is not None and var is not None
     record.synchronized = isinstance(module, SyncBatchNorm)
     if affine:
         record.zero_gamma_at_start = record.zero_gamma_at_end = zero_share(affine[0])
+        describe_affine(record, module)
     if (
         mean is not None
         and var is not None

@@ -21,7 +21,8 @@ from torch.jit._builtins import _register_builtin
 from torch.jit._state import _set_jit_function_cache
 
 from normscope.record.torch import live
-from normscope.record.torch.module_call import module_call
+from normscope.record.torch.asking import asking
+from normscope.record.torch.checkpoints import load_state_dict
 
 LOSSES = (
     "cross_entropy",
@@ -59,6 +60,7 @@ def install() -> None:
     _patch(torch, "compile", _compile)
     _patch(torch.jit, "script", _script)
     _patch(torch_script, "script", _script)
+    _patch(nn.Module, "load_state_dict", load_state_dict)
 
 
 def _patch(

@@ -163,6 +163,8 @@ class Registry:
                 continue
             if [p.shape for p in other.parameters() if not is_lazy(p)] == shapes:
                 new.record.copy_of = old.record.id
+                if old.has_moved() and new.holds_values_of(old):
+                    new.record.restored_from = old.record.id
                 return
 
 

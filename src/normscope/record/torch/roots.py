@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -77,7 +78,26 @@ class Root:
             self._loans = self._loans + 1 if gone else 0
             self.swapped = self.swapped or self._loans >= 2
 
-    def refresh(self, optimized: set[int]) -> None:
+    def has_moved(self) -> bool:
+        """Whether its parameters are other values than when it was first seen, as far as the sample tells."""
+        return any(
+            (p := ref()) is not None
+            and not torch.equal(p.detach().flatten()[:64].to(old.device), old)
+            for ref, old in self.sample
+        )
+
+    def holds_values_of(self, other: Root) -> bool:
+        """Whether its first values are those that `other`, a model of equal shapes, has now."""
+        now = [
+            (p, old)
+            for (ref, _), (_, old) in zip(other.sample, self.sample, strict=True)
+            if (p := ref()) is not None
+        ]
+        return bool(now) and all(
+            torch.equal(p.detach().flatten()[:64].to(old.device), old) for p, old in now
+        )
+
+    def refresh(self, optimized: Mapping[int, float]) -> None:
         for layer in self.layers:
             layer.refresh(optimized, own=not self.swapped)
         module = self.module
@@ -93,15 +113,11 @@ class Root:
             self.record.optimized_share, held / total if total else 0.0
         )
         if not self.record.parameters_changed:
-            self.record.parameters_changed = any(
-                (p := ref()) is not None
-                and not torch.equal(p.detach().flatten()[:64].to(old.device), old)
-                for ref, old in self.sample
-            )
-        self._refresh_feeders(module)
+            self.record.parameters_changed = self.has_moved()
+        self._refresh_feeders(module, optimized)
 
-    def _refresh_feeders(self, module: nn.Module) -> None:
-        """Whether every parameter beside a norm layer, in its parent module, stayed without gradient and optimizer."""
+    def _refresh_feeders(self, module: nn.Module, optimized: Mapping[int, float]) -> None:
+        """Whether the parameters beside a norm layer, in its parent module, are without gradient, and in an optimizer."""
         parents = {id(child): parent for parent in module.modules() for child in parent.children()}
         for layer in self.layers:
             own = layer.module
@@ -113,6 +129,9 @@ class Root:
             )
             if beside:
                 layer.record.feeders_frozen = not any(p.requires_grad for p in beside)
+                sizes = [0 if is_lazy(p) else p.numel() for p in beside]
+                held = sum(n for p, n in zip(beside, sizes, strict=True) if id(p) in optimized)
+                layer.record.feeders_optimized = held > 0.5 * sum(sizes)
 
 
 def _bytes(module: nn.Module) -> int:

@@ -26,11 +26,12 @@ class Steps:
         self.observer = observer
         self.count = 0
         self.trained = False  # a training forward since the last step
-        self.optimized: set[int] = set()  # ids of parameters that stepping optimizers hold
+        # Weight decay by the id of each parameter that a stepping optimizer holds.
+        self.optimized: dict[int, float] = {}
         self.names: list[str] = []
         self._by_hand: set[int] = set()  # models that the script's own lines update
         self._open: list[int] = []
-        self._held: dict[int, set[int]] = {}
+        self._held: dict[int, dict[int, float]] = {}
         self._sizes: dict[int, list[int]] = {}
 
     def install(self) -> None:
@@ -75,7 +76,9 @@ class Steps:
         if self._sizes.get(key) == sizes:
             return
         self._sizes[key] = sizes
-        self._held[key] = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        self._held[key] = {
+            id(p): _decay(group) for group in optimizer.param_groups for p in group["params"]
+        }
         self.optimized |= self._held[key]
         # What moved before by hand was moved on the way to this optimizer's step (sharpness-aware minimization).
         owned = (r for r in self.observer.registry.roots if self.owns(optimizer, r))
@@ -86,8 +89,8 @@ class Steps:
     def owns(self, optimizer: torch.optim.Optimizer, root: Root) -> bool:
         """Whether `optimizer` steps parameters of `root`."""
         module = root.module
-        held = self._held.get(id(optimizer), set())
-        return module is not None and not held.isdisjoint(id(p) for p in module.parameters())
+        held = self._held.get(id(optimizer), {})
+        return module is not None and any(id(p) in held for p in module.parameters())
 
     def watch(self, root: Root) -> None:
         """After a backward: remember a sample of a model that no optimizer is known to step."""
@@ -116,7 +119,8 @@ class Steps:
             for p, v, old in watched[1]
         ):
             self._by_hand.add(root.record.id)
-            self.optimized |= {id(p) for p in module.parameters() if p.requires_grad}
+            moved = {id(p): 0.0 for p in module.parameters() if p.requires_grad}
+            self.optimized = moved | self.optimized
             if "hand-written" not in self.names:
                 self.names.append("hand-written")
             self.step(None)
@@ -135,6 +139,11 @@ def _hook_optimizers() -> None:
     def before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if (observer := live.observer[0]) is not None:
             try:
+def _decay(group: dict[str, Any]) -> float:
+    decay = group.get("weight_decay", 0.0)
+    return float(decay) if isinstance(decay, (int, float)) else 0.0
+
+
                 observer.steps.begin(optimizer)
             except Exception as error:  # noqa: BLE001
                 observer.fail(error)
