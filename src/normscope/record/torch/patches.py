@@ -21,8 +21,8 @@ from torch.jit._builtins import _register_builtin
 from torch.jit._state import _set_jit_function_cache
 
 from normscope.record.torch import live
-from normscope.record.torch.asking import asking
 from normscope.record.torch.checkpoints import load_state_dict
+from normscope.record.torch.module_call import module_call
 
 LOSSES = (
     "cross_entropy",
