@@ -6,6 +6,10 @@
 | `recording` | what training did | run |
 | `facts` | what the code alone says of its norm layers: settings, parameters and buffers before any data | model |
 | `gap` | the answer of the gap probe | probed model |
+| `independence` | whether batches are independent draws | replayed model |
+| `signal` | values in norms and activations | replayed model |
+| `dropout` | input variances with dropout and without | replayed model with dropout |
+| `padding` | padding in the statistics | replayed model |
 
 Missing evidence makes a rule *not evaluated*, never passed.
 """
@@ -18,11 +22,21 @@ from typing import Any
 
 from normscope.record.recording import CHECKED, Layer, Recording
 
+REPLAYED = "needs kept training inputs, and a script that ends by itself with its model alive"
 HINTS: Mapping[str, str] = {
     "graph": "no graph was captured: the script made no forward pass of a model with norm layers",
     "facts": "no model with norm layers was seen",
     "recording": "observe a training run: `normscope run train.py`",
     "gap": "the gap probe needs the script to end by itself with its model alive and training inputs kept",
+    "independence": "needs twelve kept training batches of one size, and a script that ends by itself with its model alive",
+    "signal": REPLAYED,
+    "dropout": REPLAYED,
+    "padding": REPLAYED,
+}
+
+CHECKED_HINTS: Mapping[str, str] = {
+    "graph": "give an input, as in `--input 8,3,224,224`",
+    **dict.fromkeys(("recording", "gap"), "train under observation: `normscope run train.py`"),
 }
 
 
@@ -79,7 +93,8 @@ def of_recording(recording: Recording) -> Evidence:
         "facts": list(_facts(recording)),
         **recording.measurements,
     }
-    return Evidence(values, HINTS)
+    hints = HINTS if recording.status != CHECKED else {**HINTS, **CHECKED_HINTS}
+    return Evidence(values, hints)
 
 
 def _facts(recording: Recording) -> Iterator[Facts]:

@@ -9,14 +9,17 @@ from time import perf_counter
 import numpy as np
 import torch
 from msgspec import structs
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
-from normscope.probes import gap, roles
+from normscope.probes import gap, replays, roles
+from normscope.record.torch.batches import Kept
 from normscope.record.torch.observer import Observer
 from normscope.record.torch.roots import Root
 
 LEAST, MOST, SHARE = 2.0, 30.0, 0.05  # seconds, seconds, share of the loop
+REPLAYS = 0.3  # of a model's seconds at least; more where the gap left some
 
 
 def ask(observer: Observer) -> None:
@@ -59,9 +62,30 @@ def _ask(observer: Observer, root: Root, seconds: float) -> str | None:
         {m: r.path for m, r in known},
         {m for m, r in known if r.id in frozen},
     )
+    began = perf_counter()
+    missed = _gap(observer, root, model, batches, layers, seconds)
+    left = max(REPLAYS * seconds, seconds - (perf_counter() - began))
+    # What the gap probe refused for its own reasons may still be replayed.
+    failed = _replays(observer, root, model, batches, layers, left)
+    return missed or failed
+
+
+def _gap(
+    observer: Observer,
+    root: Root,
+    model: nn.Module,
+    batches: list[Kept],
+    layers: gap.Layers,
+    seconds: float,
+) -> str | None:
     try:
         answer = gap.measure(
-            model, batches, layers, model_id=number, name=root.record.name, seconds=seconds
+            model,
+            batches,
+            layers,
+            model_id=root.record.id,
+            name=root.record.name,
+            seconds=seconds,
         )
     except NormscopeError as reason:
         return str(reason)
@@ -70,6 +94,26 @@ def _ask(observer: Observer, root: Root, seconds: float) -> str | None:
     used = roles.relied_on(observer, root)
     observer.store.put_measurement("gap", structs.replace(answer.gap, relied_on=used))
     _keep_population(observer, root, answer)
+    return None
+
+
+def _replays(
+    observer: Observer,
+    root: Root,
+    model: nn.Module,
+    batches: list[Kept],
+    layers: gap.Layers,
+    seconds: float,
+) -> str | None:
+    subject = replays.Subject(root.record.id, root.record.name, layers.ids, layers.paths)
+    try:
+        answers = replays.measure(model, batches, subject, seconds=seconds)
+    except NormscopeError as reason:
+        return str(reason)
+    except Exception as error:  # noqa: BLE001
+        return f"replaying it raised {type(error).__name__}: {error}"
+    for name, answer in answers.items():
+        observer.store.put_measurement(name, answer)
     return None
 
 
