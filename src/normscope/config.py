@@ -6,12 +6,13 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from normscope.errors import NormscopeError, did_you_mean
 
-Format = Literal["text", "json", "html"]
+Format = Literal["text", "json", "html", "sarif", "github"]
 FailOn = Literal["error", "warning", "never"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 BARS: tuple[FailOn, ...] = get_args(FailOn)
@@ -28,6 +29,21 @@ _UNITS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """Findings whose code begins with one of `codes` are not reported for layers whose path matches `layers`.
+
+    `layers` is a pattern as for files: `backbone.*`; `*` for all. `reason` is why, for whoever reads the file next.
+    """
+
+    codes: tuple[str, ...]
+    layers: str
+    reason: str
+
+    def covers(self, code: str, layer: str) -> bool:
+        return code.startswith(self.codes) and fnmatchcase(layer, self.layers)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Checked options. `budget` is a share of the loop's time; None means: not said."""
@@ -41,6 +57,8 @@ class Config:
     budget: float = 0.01
     keep_batches: int = 64 * 10**6
     steps: int | None = None
+    baseline: Path | None = None
+    ignore_layers: tuple[Ignore, ...] = ()
 
 
 KEYS = tuple(f.replace("_", "-") for f in Config.__slots__)
@@ -65,8 +83,12 @@ def read(folder: Path) -> Config:
 
 
 def _located(config: Config, place: Path) -> Config:
-    record = place / config.record if config.record else None
-    return replace(config, record=record, output=tuple(place / o for o in config.output))
+    return replace(
+        config,
+        record=place / config.record if config.record else None,
+        output=tuple(place / o for o in config.output),
+        baseline=place / config.baseline if config.baseline else None,
+    )
 
 
 def merge(config: Config, given: Mapping[str, Any], *, where: str) -> Config:
@@ -157,6 +179,33 @@ def _paths(value: object) -> tuple[Path, ...]:
     return tuple(_path(v) for v in listed)
 
 
+def _ignores(value: object) -> tuple[Ignore, ...]:
+    expected = "a list of tables with `codes`, `layers` and a `reason` was expected"
+    if not isinstance(value, list):
+        raise ValueError(expected)
+    tables: list[object] = list(value)  # pyright: ignore[reportUnknownArgumentType]
+    return tuple(_ignore_of(told, expected) for told in tables)
+
+
+def _ignore_of(told: object, expected: str) -> Ignore:
+    if not isinstance(told, dict):
+        raise ValueError(expected)
+    table: dict[str, Any] = dict(told)  # pyright: ignore[reportUnknownArgumentType]
+    known = ("codes", "layers", "reason")
+    for key in table:
+        if key not in known:
+            raise ValueError(f"{expected}, not `{key}`.{did_you_mean(key, known)}".rstrip("."))
+    codes = tuple(c.upper() for c in _words(table.get("codes", ())))
+    reason = str(table.get("reason", "")).strip()
+    if not codes:
+        raise ValueError("the `codes` to ignore are missing: such as NS101")
+    if not reason:
+        raise ValueError(
+            f"the `reason` to ignore {', '.join(codes)} is missing: say why it is right here"
+        )
+    return Ignore(codes, str(table.get("layers", "*")), reason)
+
+
 def _either(words: tuple[str, ...]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
@@ -171,4 +220,6 @@ _PARSE: Mapping[str, Any] = {
     "budget": budget_of,
     "keep-batches": bytes_of,
     "steps": _steps,
+    "baseline": _path,
+    "ignore-layers": _ignores,
 }

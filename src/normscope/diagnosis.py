@@ -66,6 +66,12 @@ def of_evidence(recording: Recording, evidence: Evidence, rules: Sequence[Rule])
     )
 
 
+def reverdict(diagnosis: Diagnosis, findings: Sequence[Finding]) -> Diagnosis:
+    """The diagnosis with other findings, ranked and judged anew."""
+    ranked = rank(findings)
+    return replace(diagnosis, findings=tuple(ranked), verdict=verdict(diagnosis.recording, ranked))
+
+
 def uncontradicted(findings: Sequence[Finding]) -> list[Finding]:
     """Without an acquittal of a model that another finding blames: both in one answer would cancel out."""
     blamed = {f.model for f in findings if f.severity in ("error", "warning")}

@@ -42,7 +42,7 @@ def here(tmp_path, monkeypatch):
         ("run --steps none train.py", "a whole number of training steps"),
         ("run --keep-batches lots train.py", "such as 64MB"),
         ("run --fail-on always train.py", "error, warning or never was expected"),
-        ("run --format yaml train.py", "text, json or html was expected"),
+        ("run --format yaml train.py", "text, json, html, sarif or github was expected"),
         ("run --format json train.py", "needs a file"),
         ("run --output none/r.json train.py", "there is no folder `none`"),
         ("run --record none/r.nscope train.py", "none/r.nscope"),

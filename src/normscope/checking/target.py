@@ -137,7 +137,7 @@ def _line(error: BaseException) -> str:
     users = [
         f for f in frames if "site-packages" not in f.filename and "importlib" not in f.filename
     ]
-    last = (users or frames)[-1:]
+    last = users[-1:]
     return f" ({last[0].filename}:{last[0].lineno})" if last else ""
 
 

@@ -16,6 +16,7 @@ from normscope.checking.target import shortened, user_code
 from normscope.errors import NormscopeError
 from normscope.graph.model import Graph, Norm
 from normscope.graph.torch import capture, tensors_of
+from normscope.graph.torch.location import CALLERS
 from normscope.record.recording import CHECKED, Layer, Model, Recording
 from normscope.record.torch.norms import describe, is_lazy, kind_of, name_of, norms_in
 
@@ -110,7 +111,9 @@ def _captured(
     with _in_mode(model, training):
         if (graph := _without_values(model, inputs, kwargs)) is not None:
             return graph
-        with user_code("calling the model in training mode" if training else "calling the model"):
+        shapes = ", ".join(str(tuple(t.shape)) for t in tensors_of((tuple(inputs), dict(kwargs))))
+        mode = "training" if training else "evaluation"
+        with user_code(f"calling the model in {mode} mode with inputs of {shapes or 'no tensors'}"):
             return capture(model, inputs, kwargs)
 
 
@@ -125,6 +128,9 @@ def _without_values(
             return capture(model, *_meta((tuple(inputs), dict(kwargs))))
     except Exception:  # noqa: BLE001, whatever it is: the same call with values tells it to the user, if it is an error
         return None
+
+
+CALLERS.update((_captured.__code__, _without_values.__code__))
 
 
 @contextmanager

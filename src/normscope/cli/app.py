@@ -28,7 +28,7 @@ Formats = Annotated[
         negative="",
         consume_multiple=False,
         show_default=False,
-        help="text, json or html; once for each report that is wanted.",
+        help="text, json, html, sarif or github; once for each report that is wanted.",
     ),
 ]
 Outputs = Annotated[
@@ -43,6 +43,7 @@ Outputs = Annotated[
 ]
 SELECT = "Judge only by rules whose code begins so: NS4 or NS401,NS408."
 IGNORE = "Leave out rules whose code begins so."
+BASELINE = "Known findings, which are not reported: a file that `check --write-baseline` wrote."
 FAIL_ON = "Exit with status 1 when a finding is that bad: error, warning or never."
 RUN_OPTIONS = (
     "--record",
@@ -51,6 +52,7 @@ RUN_OPTIONS = (
     "--select",
     "--ignore",
     "--fail-on",
+    "--baseline",
     "--budget",
     "--keep-batches",
     "--steps",
@@ -123,6 +125,7 @@ def run(
     select: Annotated[Words, Parameter(help=SELECT)] = None,
     ignore: Annotated[Words, Parameter(help=IGNORE)] = None,
     fail_on: Annotated[str | None, Parameter(help=f"{FAIL_ON} By default never.")] = None,
+    baseline: Annotated[str | None, Parameter(help=BASELINE)] = None,
     budget: Annotated[
         str | None,
         Parameter(help="Share of the training loop's time that observing may take; 1% by default."),
@@ -141,6 +144,7 @@ def run(
         select=select,
         ignore=ignore,
         fail_on=fail_on,
+        baseline=baseline,
         budget=budget,
         keep_batches=keep_batches,
         steps=steps,
@@ -174,13 +178,22 @@ def check(
     select: Annotated[Words, Parameter(help=SELECT)] = None,
     ignore: Annotated[Words, Parameter(help=IGNORE)] = None,
     fail_on: Annotated[str | None, Parameter(help=f"{FAIL_ON} By default error.")] = None,
+    baseline: Annotated[str | None, Parameter(help=BASELINE)] = None,
+    write_baseline: Annotated[
+        Path | None, Parameter(help="Write all findings to this file, to be known from now on.")
+    ] = None,
 ) -> int:
     chosen = _configured(
-        format=format_, output=output, select=select, ignore=ignore, fail_on=fail_on
+        format=format_,
+        output=output,
+        select=select,
+        ignore=ignore,
+        fail_on=fail_on,
+        baseline=baseline,
     )
     from normscope.cli.checking import check as checked
 
-    return checked(target, input_ or (), chosen)
+    return checked(target, input_ or (), chosen, write_baseline=write_baseline)
 
 
 @app.command(help=COMMANDS["report"])
@@ -193,9 +206,15 @@ def report(
     select: Annotated[Words, Parameter(help=SELECT)] = None,
     ignore: Annotated[Words, Parameter(help=IGNORE)] = None,
     fail_on: Annotated[str | None, Parameter(help=f"{FAIL_ON} By default error.")] = None,
+    baseline: Annotated[str | None, Parameter(help=BASELINE)] = None,
 ) -> int:
     chosen = _configured(
-        format=format_, output=output, select=select, ignore=ignore, fail_on=fail_on
+        format=format_,
+        output=output,
+        select=select,
+        ignore=ignore,
+        fail_on=fail_on,
+        baseline=baseline,
     )
     return diagnosing.report(Path(file), chosen)
 

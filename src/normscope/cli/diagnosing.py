@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from normscope.cli.outputs import Output, outputs_of, write
 from normscope.config import Config, FailOn, Format
+from normscope.errors import NormscopeError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,10 +40,14 @@ def compare(before: Path, after: Path, config: Config) -> int:
     return int(at_bar(comparison.new, config.fail_on or "error"))
 
 
-def check_rules(config: Config) -> None:
-    """Raises NormscopeError for a prefix that no rule has."""
+def check_known(config: Config) -> None:
+    """Raises NormscopeError for a prefix that no rule has, and for a baseline that is none."""
     if config.select or config.ignore:
         rules_of(config)
+    if config.baseline is not None:
+        from normscope.suppression import read_baseline
+
+        read_baseline(config.baseline)
 
 
 def rules_of(config: Config) -> tuple[Rule, ...]:
@@ -58,7 +63,17 @@ def diagnosis_of(file: Path, config: Config) -> Diagnosis:
     from normscope.record.store import load
 
     rules = rules_of(config)
-    return diagnose(load(file), rules)
+    return unknown(diagnose(load(file), rules), config)
+
+
+def unknown(diagnosis: Diagnosis, config: Config) -> Diagnosis:
+    """Without what the user knows: ignored layers and the findings of the baseline."""
+    if not config.ignore_layers and config.baseline is None:
+        return diagnosis
+    from normscope.suppression import read_baseline, without
+
+    known = read_baseline(config.baseline) if config.baseline else ()
+    return without(diagnosis, config.ignore_layers, known)
 
 
 def at_bar(findings: Iterable[Finding], bar: FailOn) -> bool:
@@ -95,6 +110,8 @@ class Rendered:
     show: Callable[[Console], None]
     json: Callable[[], bytes]
     html: Callable[[], str]
+    sarif: Callable[[], bytes] | None = None
+    github: Callable[[], bytes] | None = None
 
     def encode(self, format_: Format) -> bytes:
         """The bytes of a file in that format."""
@@ -103,6 +120,12 @@ class Rendered:
                 return self.json()
             case "html":
                 return self.html().encode()
+            case "sarif" | "github":
+                if (made := getattr(self, format_)) is None:
+                    raise NormscopeError(
+                        f"A comparison has no `{format_}` form. Choose text, json or html, or take the report of one run."
+                    )
+                return made()
             case "text":
                 from rich.console import Console
 
@@ -112,7 +135,7 @@ class Rendered:
 
 
 def of_diagnosis(diagnosis: Diagnosis) -> Rendered:
-    from normscope.report import json, terminal
+    from normscope.report import github, json, sarif, terminal
 
     def page() -> str:
         from normscope.report.html import to_html
@@ -123,6 +146,8 @@ def of_diagnosis(diagnosis: Diagnosis) -> Rendered:
         lambda console: terminal.render(diagnosis, console),
         lambda: json.dumps(diagnosis),
         page,
+        lambda: sarif.dumps(diagnosis),
+        lambda: github.workflow_commands(diagnosis).encode("utf-8", "backslashreplace"),
     )
 
 

@@ -10,7 +10,13 @@ from pathlib import Path
 from normscope.config import Config, Format
 from normscope.errors import NormscopeError
 
-SUFFIXES: Mapping[str, Format] = {".json": "json", ".html": "html", ".htm": "html", ".txt": "text"}
+SUFFIXES: Mapping[str, Format] = {
+    ".json": "json",
+    ".html": "html",
+    ".htm": "html",
+    ".txt": "text",
+    ".sarif": "sarif",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ def _format_of(file: Path) -> Format:
         return SUFFIXES[file.suffix.lower()]
     except KeyError:
         raise NormscopeError(
-            f"Which format is `{file}`? Add `--format json`, `html` or `text`, or name it `{file.stem}.json`."
+            f"Which format is `{file}`? Add `--format json`, `html`, `sarif` or `text`, or name it `{file.stem}.json`."
         ) from None
 
 

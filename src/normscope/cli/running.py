@@ -23,7 +23,7 @@ def run_and_diagnose(command: Sequence[str], config: Config) -> int:
     outputs = outputs_of(config, to_stdout=False)
     record = config.record or target.record
     check_writable(record)
-    diagnosing.check_rules(config)
+    diagnosing.check_known(config)
     settings = Settings(
         record=record,
         budget=config.budget,

@@ -46,7 +46,7 @@ def render(diagnosis: Diagnosis, console: Console) -> None:
         paragraphs(
             ("Not seen", map(Text, answer.unseen(diagnosis))),
             ("Not evaluated", map(Text, answer.not_evaluated(diagnosis))),
-            ("Cost", [Text(answer.cost(diagnosis.recording))]),
+            ("Cost", [Text(c)] if (c := answer.cost(diagnosis.recording)) else []),
         ),
     ]
     show(blocks, console)

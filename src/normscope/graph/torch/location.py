@@ -34,6 +34,8 @@ _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 
 _STARTED_IN = os.path.join(os.getcwd(), "")
 _kinds: dict[str, str] = {}
+# Functions of ours that call a model themselves: above them nobody's line called it.
+CALLERS: set[CodeType] = set()
 
 
 class Location(NamedTuple):
@@ -53,7 +55,7 @@ def locate(model: nn.Module) -> Location:
     """The modules that run right now and the user's line.
 
     The line is the innermost one of the user's own below the model's call; else of an installed package's there; else
-    (a model made of the framework's modules alone) the user's line that called the model.
+    (a model made of the framework's modules alone) the user's line that called the model, if it was not ours.
     """
     running: list[nn.Module] = []
     installed: Site | None = None
@@ -71,6 +73,8 @@ def locate(model: nn.Module) -> Location:
             instance_norm = True
         elif code is _VMAP:
             vmap = True
+        elif code in CALLERS:
+            break
         elif site is None:
             kind = _kind(code)
             if kind == "user":
