@@ -36,7 +36,8 @@ def both(scripts: str, folder: Path) -> Recording:
 
 
 @pytest.mark.parametrize(
-    ("scripts", "models", "steps"), [("plain", 5, 40), ("unusual", 9, 25), ("precision", 6, 25)]
+    ("scripts", "models", "steps"),
+    [("plain", 5, 40), ("unusual", 9, 25), ("precision", 6, 25), ("shared", 4, 100)],
 )
 def test_training_is_bit_identical(scripts: str, models: int, steps: int, tmp_path: Path) -> None:
     recording = both(scripts, tmp_path)

@@ -148,6 +148,32 @@ class Event(msgspec.Struct, kw_only=True):
     since_step: int | None = None  # not before this step
 
 
+class Contrast(msgspec.Struct, kw_only=True):
+    """How a later training call of a layer differs in its batch statistics from the layer's first one of the same step.
+
+    A place in a step is the line that called the model, the number of that forward among those of the step that
+    reach the layer, and the number of the call inside the forward; the first call's numbers are 0 and 0. `mean` is the
+    systematic difference of the batch means in standard deviations within a batch, `log_var` that of the
+    logarithms of the batch variances, both rms over channels without the part that noise adds; `mean_t` and
+    `log_var_t` are their sizes in standard errors over `steps` sampled steps (bounds: Student's t).
+    """
+
+    layer: int
+    site_first: Site | None = None
+    site: Site | None = None
+    forward: int = 0
+    position: int = 0
+    samples: int = 0  # the smaller dimension 0 of the two
+    steps: int = 0
+    last_step: int = 0
+    same_input: int = 0  # of these steps, those in which the later forward got the data of the one before
+    recovered: float = 1.0  # share of channels whose batch statistics could be recovered
+    mean: float = 0.0
+    mean_t: float = 0.0
+    log_var: float = 0.0
+    log_var_t: float = 0.0
+
+
 SERIES = (
     "mean_noise",  # rms over channels of (batch mean − running mean) / running sd
     "var_noise",  # rms over channels of ln(batch variance / running variance)
@@ -259,6 +285,7 @@ class Recording:
     patterns: dict[int, Pattern] = field(default_factory=dict[int, Pattern])
     spans: list[Span] = field(default_factory=list[Span])
     events: list[Event] = field(default_factory=list[Event])
+    contrasts: list[Contrast] = field(default_factory=list[Contrast])
     graphs: list[Graph] = field(default_factory=list[Graph])
     polls: Polls | None = None
     scalars: Scalars | None = None

@@ -24,6 +24,7 @@ from normscope.probes.results import Gap
 from normscope.record.recording import (
     SERIES,
     Channels,
+    Contrast,
     Cost,
     Event,
     Gradients,
@@ -270,6 +271,7 @@ def _read(db: sqlite3.Connection) -> Recording:
     r.patterns = dict(_things(db, "pattern", Pattern))
     r.spans = [v for _, v in _things(db, "span", Span)]
     r.events = [v for _, v in _things(db, "event", Event)]
+    r.contrasts = [v for _, v in _things(db, "contrast", Contrast)]
     if "keras" in meta:
         r.events.append(Event(kind="keras", detail=str(meta["keras"])))
     for [data] in db.execute("SELECT value FROM things WHERE kind = 'graph' ORDER BY id"):

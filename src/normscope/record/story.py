@@ -13,6 +13,7 @@ One statement a line (or between `;`). Every `train` forward is followed by a st
 | `train NAMES` | `mode=train\\|eval` `batch=` `values=` `updates=` `momentum=` `recomputed=` `trainable=` `same=` `xN` | training forwards |
 | `infer NAMES` | as above, `blocks=` `steps=` `then=` `root=train\\|eval` `scored=` `feeding=` | inference forwards |
 | `event KIND` | fields of `Event`, `layer=NAME` | something that happened once |
+| `contrast NAME` | fields of `Contrast` | a later call of the step against the first: another forward, or `position=1` |
 | `poll NAME STEP` | names of `SERIES` | running statistics at a step |
 | `loss STEP VALUE` | | the loss at a step |
 | `gradient STEP PATH=NORM` | `PATH=(NORM, WEIGHT)` | gradient norms of weights at a step, and the weights' own (1) |
@@ -30,6 +31,7 @@ import numpy as np
 from normscope.record.recording import (
     SERIES,
     Call,
+    Contrast,
     Event,
     Gradients,
     GradientSample,
@@ -120,6 +122,14 @@ class _Teller:
         if "layer" in named:
             named["layer"] = self.layers[named["layer"]].id
         self.recording.events.append(Event(kind=bare[0], **named))
+
+    def say_contrast(self, bare: list[str], named: dict[str, Any], _: int) -> None:
+        [name] = bare
+        facts: dict[str, Any] = {"steps": 30, "samples": 32, "mean_t": 20.0, "log_var_t": 20.0}
+        place = {"forward": int("position" not in named)}
+        last = {"last_step": self.recording.steps}
+        told = Contrast(layer=self.layers[name].id, **(facts | place | last | named))
+        self.recording.contrasts.append(told)
 
     def say_poll(self, bare: list[str], named: dict[str, Any], _: int) -> None:
         name, step = bare

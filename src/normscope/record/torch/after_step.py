@@ -32,6 +32,7 @@ class AfterStep:
             if root.pending:
                 own = optimizer is None or observer.steps.owns(optimizer, root)
                 observer.timeline.resolve(root, steps=count, own_step=own)
+        observer.per_call.close()
         observer.routine.learn(optimizer)
         if count >= self._facts_at:
             self._facts_at = 1 << count.bit_length()

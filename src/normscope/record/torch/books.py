@@ -36,6 +36,7 @@ class Books:
     def refresh(self) -> None:
         """Bring the facts of models and layers up to date."""
         observer = self.observer
+        observer.per_call.refresh()
         for root in observer.registry.roots:
             root.refresh(observer.steps.optimized)
             observer.store.put("model", root.record.id, root.record)

@@ -15,6 +15,7 @@ from normscope.record.store import Store
 from normscope.record.torch.forwards import Forward
 from normscope.record.torch.layers import NormLayer
 from normscope.record.torch.norms import is_fresh
+from normscope.record.torch.per_call import NONE, PerCall
 from normscope.record.torch.registry import Registry
 from normscope.record.torch.roots import Root
 from normscope.record.torch.stack import user_site
@@ -30,12 +31,15 @@ class NormCalls:
     a model without a module: `open_stray` and `close_stray` bound them.
     """
 
-    def __init__(self, registry: Registry, store: Store, used: Callable[..., None]) -> None:
+    def __init__(
+        self, registry: Registry, store: Store, used: Callable[..., None], per_call: PerCall
+    ) -> None:
         self.registry = registry
         self.store = store
         self.current: Forward | None = None
         self.stray: Forward | None = None
         self._used = used
+        self._per_call = per_call
         self._last: tuple[NormLayer, Forward, bool] | None = None
 
     def batch_norm(
@@ -58,7 +62,7 @@ class NormCalls:
             layer = self.registry.find(self.current.root, key)
         else:
             layer = self.registry.find(self.registry.functional_root(), key)
-        self._last = None
+        self._last, self._per_call.updating = None, NONE
         if layer is None:
             return
         record, module = layer.record, layer.module
@@ -86,6 +90,8 @@ class NormCalls:
             return
         forward = self.current or self.stray
         if forward is not None:
+            if updates:
+                self._per_call.before(layer, forward, stored, momentum, x.shape[0])
             forward.add(layer, call)
             self._last = (layer, forward, updates)
 

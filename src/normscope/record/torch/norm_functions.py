@@ -51,6 +51,11 @@ class NormFunctions:
             observer.calls.hook_stray(out)
 
     @guarded
+    def moved(self) -> None:
+        """After a batch norm whose running statistics were read before it."""
+        self.observer.per_call.after()
+
+    @guarded
     def refused(self, x: torch.Tensor, error: ValueError) -> None:
         """Batch norm refuses one value per channel with a ValueError."""
         observer = self.observer

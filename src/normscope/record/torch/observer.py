@@ -33,6 +33,7 @@ from normscope.record.torch.gradients import GradientSeries
 from normscope.record.torch.losses import Losses
 from normscope.record.torch.norm_functions import NormFunctions
 from normscope.record.torch.outermost import Outermost
+from normscope.record.torch.per_call import PerCall
 from normscope.record.torch.polling import Polling
 from normscope.record.torch.registry import Registry
 from normscope.record.torch.routine import Routine
@@ -64,6 +65,7 @@ class Observer:
         self.gradients = GradientSeries(self)
         self.polling = Polling(store, self.registry, self.schedule)
         self.steps = Steps(self)
+        self.per_call = PerCall(self)
         self.routine = Routine(self)
         self.books = Books(self)
         # Who is called, by what the script does.
@@ -74,7 +76,9 @@ class Observer:
         self.losses = Losses(self)
         self.backwards = Backwards(self)
         self.after_step = AfterStep(self)
-        self.calls = NormCalls(self.registry, store, self.backwards.reached)
+        self.calls = NormCalls(
+            self.registry, store, self.backwards.reached, self.per_call
+        )
 
     def event(self, kind: str, **facts: Any) -> None:
         self.books.event(kind, **facts)

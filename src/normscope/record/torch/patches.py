@@ -92,6 +92,8 @@ def _batch_norm(original: Callable[..., Any]) -> Callable[..., Any]:
         except ValueError as error:
             observer.norms.refused(input, error)
             raise
+        if observer.per_call.updating is running_mean:
+            observer.norms.moved()
         if not observer.inside:
             observer.norms.after_batch_norm(out)
         return out

@@ -125,7 +125,7 @@ class Routine:
             return
         observer, now = self.observer, perf_counter()
         self._charge()
-        self._wanted = observer.schedule.affords_books(self.cost)
+        self._wanted = observer.per_call.due() or observer.schedule.affords_books(self.cost)
         self._batch_at = observer.kept.next_due(self._template.root)
         count = observer.steps.count
         before, then = self._looked
