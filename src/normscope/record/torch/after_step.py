@@ -19,7 +19,7 @@ class AfterStep:
 
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
-        self._facts_at = 1  # at powers of two: facts change early, if at all
+        self.facts_at = 1  # at powers of two: facts change early, if at all
 
     @guarded
     def step(self, optimizer: torch.optim.Optimizer | None) -> None:
@@ -34,8 +34,8 @@ class AfterStep:
                 observer.timeline.resolve(root, steps=count, own_step=own)
         observer.per_call.close()
         observer.routine.learn(optimizer)
-        if count >= self._facts_at:
-            self._facts_at = 1 << count.bit_length()
+        if count >= self.facts_at:
+            self.facts_at = 1 << count.bit_length()
             books.refresh()
         start = perf_counter()
         polled = observer.polling.due()
@@ -55,7 +55,7 @@ class AfterStep:
         """After a step of a known loop, now and then: what the purse affords, and a look at the clock."""
         observer = self.observer
         count = observer.steps.count
-        if count >= self._facts_at or observer.polling.due(peek=True) or count == observer.limit:
+        if count >= self.facts_at or observer.polling.due(peek=True) or count == observer.limit:
             self.step(optimizer)
             return
         observer.books.flush_when_due()

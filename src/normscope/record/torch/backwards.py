@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from normscope.record.torch import live
@@ -24,21 +26,30 @@ class Backwards:
 
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
-        self.depth = 0  # how many run, one inside the other
         self.held: list[tuple[Root, nn.Module]] = []
 
-    @guarded
-    def begin(self, tensors: Any) -> None:
-        self.depth += 1
-        if self.depth == 1:
-            self.observer.scalars.on_backward(tensors)
+    @property
+    def running(self) -> bool:
+        """Whether this thread is inside a backward pass: what runs here was recomputed."""
+        return torch._C._current_graph_task_id() != -1
+
+    def run(self, original: Callable[..., Any], tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run a backward pass, unless it is one inside another, and say what it was."""
+        if self.running:
+            return original(tensors, *args, **kwargs)
+        self._begin(tensors)
+        try:
+            return original(tensors, *args, **kwargs)
+        finally:
+            self._end()
 
     @guarded
-    def end(self) -> None:
+    def _begin(self, tensors: Any) -> None:
+        self.observer.scalars.on_backward(tensors)
+
+    @guarded
+    def _end(self) -> None:
         observer = self.observer
-        self.depth = max(0, self.depth - 1)
-        if self.depth:
-            return
         began = perf_counter()
         observer.activity += 1
         observer.routine.backwards += 1

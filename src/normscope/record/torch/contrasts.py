@@ -64,7 +64,7 @@ class Taken:
     ) -> None:
         self.layer, self.forward, self.place = layer, forward, place
         self.samples, self.alpha = samples, alpha
-        self._stored = stored
+        self._stored: Any = stored
         self.buffer = id(stored[0])  # a module may hold several, one for each domain
         self._before = _joined(stored)
         self._after: torch.Tensor | None = None

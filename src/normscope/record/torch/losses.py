@@ -44,7 +44,7 @@ class Losses:
     def decision(self, x: Any) -> None:
         """A class is chosen from a tensor: the output of an inference forward is being scored."""
         observer = self.observer
-        if type(x) in PLAIN and not observer.backwards.depth:
+        if type(x) in PLAIN and not observer.backwards.running:
             targets.note_score(x, observer.registry.roots, observer.activity)
 
     @guarded

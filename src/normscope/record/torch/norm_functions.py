@@ -33,7 +33,7 @@ class NormFunctions:
         if type(x) not in PLAIN or torch._C._get_tracing_state() is not None:
             return
         observer = self.observer
-        recomputing = observer.backwards.depth > 0
+        recomputing = observer.backwards.running
         if observer.calls.current is None and not recomputing:
             if observer.inside:
                 return  # inside a call that is not recorded
@@ -47,7 +47,7 @@ class NormFunctions:
     def after_batch_norm(self, out: torch.Tensor) -> None:
         """After batch norm ran outside any module."""
         observer = self.observer
-        if observer.calls.current is None and not observer.backwards.depth:
+        if observer.calls.current is None and not observer.backwards.running:
             observer.calls.hook_stray(out)
 
     @guarded
@@ -64,7 +64,7 @@ class NormFunctions:
 
     @guarded
     def other_norm(self, kind: str, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if type(x) in PLAIN and not self.observer.backwards.depth:
+        if type(x) in PLAIN and not self.observer.backwards.running:
             self.observer.calls.other_norm(kind, x, args, kwargs)
 
     def close_stray(self) -> None:

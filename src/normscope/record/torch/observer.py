@@ -76,9 +76,7 @@ class Observer:
         self.losses = Losses(self)
         self.backwards = Backwards(self)
         self.after_step = AfterStep(self)
-        self.calls = NormCalls(
-            self.registry, store, self.backwards.reached, self.per_call
-        )
+        self.calls = NormCalls(self.registry, store, self.backwards.reached, self.per_call)
 
     def event(self, kind: str, **facts: Any) -> None:
         self.books.event(kind, **facts)

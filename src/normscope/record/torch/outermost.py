@@ -50,7 +50,7 @@ class Outermost:
                 return routine.run(original, module, args, kwargs)
         if is_compiling():
             return original(module, *args, **kwargs)
-        if observer.backwards.depth or self._is_no_root(module):
+        if observer.backwards.running or self._is_no_root(module):
             return original(module, *args, **kwargs)  # recomputed by checkpointing; or a loss
         if (
             torch._C._get_tracing_state() is not None

@@ -21,8 +21,8 @@ from torch.jit._builtins import _register_builtin
 from torch.jit._state import _set_jit_function_cache
 
 from normscope.record.torch import live
+from normscope.record.torch.asking import asking
 from normscope.record.torch.checkpoints import load_state_dict
-from normscope.record.torch.module_call import module_call
 
 LOSSES = (
     "cross_entropy",
@@ -34,6 +34,19 @@ LOSSES = (
     "smooth_l1_loss",
     "huber_loss",
 )
+# Every module of every forward passes here, and every step there: see `asking`.
+CALLED = """
+if not compiling() and (observer := live[0]) is not None and not observer.inside:
+    return observer.forwards.run(call, self, args, kwargs)
+"""
+BACKWARD = """
+if not compiling() and (observer := live[0]) is not None:
+    if not observer.routine.open:
+        return observer.backwards.run(
+            call, tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs
+        )
+    observer.routine.used = True  # of a counted step: no more than this
+"""
 DECISIONS = ("argmax", "max", "topk")  # a class decision, when they meet a model's output
 _taught: list[bool] = []
 originals: dict[str, Callable[..., Any]] = {}
@@ -43,10 +56,11 @@ def install() -> None:
     """Wrap what is not wrapped yet."""
     if originals:
         return
-    _patch(nn.Module, "__call__", module_call)
+    _patch(nn.Module, "__call__", functools.partial(asking, question=CALLED, otherwise=_call))
     _patch(F, "batch_norm", _batch_norm)
     for name in ("instance_norm", "group_norm", "layer_norm"):
         _patch(F, name, functools.partial(_other_norm, kind=name.removesuffix("_norm")))
+    _patch(nn.Module, "load_state_dict", load_state_dict)
     for name in LOSSES:
         _patch(F, name, functools.partial(_loss, name=name))
     for name in DECISIONS:
@@ -54,13 +68,13 @@ def install() -> None:
         _patch(torch, name, _decision)
         # TorchScript takes `torch.max` for its builtin by identity.
         _register_builtin(getattr(torch, name), f"aten::{name}")
-    _patch(torch.autograd, "backward", _backward)
-    _patch(torch.autograd, "grad", _grad)
+    run_back = functools.partial(asking, question=BACKWARD, otherwise=_backward)
+    _patch(torch.autograd, "backward", run_back)
+    _patch(torch.autograd, "grad", _backward)
     _patch(torch.amp.GradScaler, "scale", _scale)
     _patch(torch, "compile", _compile)
     _patch(torch.jit, "script", _script)
     _patch(torch_script, "script", _script)
-    _patch(nn.Module, "load_state_dict", load_state_dict)
 
 
 def _patch(
@@ -129,35 +143,27 @@ def _decision(original: Callable[..., Any]) -> Callable[..., Any]:
     return decision
 
 
+def _call(original: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+        observer = None if is_compiling() else live.observer[0]
+        if observer is None or observer.inside:
+            return original(self, *args, **kwargs)
+        return observer.forwards.run(original, self, args, kwargs)
+
+    return __call__
+
+
 def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
         observer = None if is_compiling() else live.observer[0]
         if observer is None:
             return original(tensors, *args, **kwargs)
-        backwards, routine = observer.backwards, observer.routine
-        if routine.open:  # of a counted step: no more than this
-            backwards.depth += 1
-            routine.used = True
-        else:
-            backwards.begin(tensors)
-        try:
+        if observer.routine.open:
+            observer.routine.used = True
             return original(tensors, *args, **kwargs)
-        finally:
-            if routine.open:
-                backwards.depth -= 1
-            else:
-                backwards.end()
+        return observer.backwards.run(original, tensors, *args, **kwargs)
 
     return backward
-
-
-def _grad(original: Callable[..., Any]) -> Callable[..., Any]:
-    run = _backward(original)
-
-    def grad(outputs: Any, *args: Any, **kwargs: Any) -> Any:
-        return run(outputs, *args, **kwargs)
-
-    return grad
 
 
 def _scale(original: Callable[..., Any]) -> Callable[..., Any]:

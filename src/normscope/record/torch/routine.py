@@ -133,7 +133,7 @@ class Routine:
         steps = 1
         if count > before and not observer.polling.due(peek=True):
             steps = int(PAUSE * (count - before) / max(now - then, 1e-9))
-        self.look_at = count + min(max(steps, 1), MOST_STEPS)
+        self.look_at = min(count + min(max(steps, 1), MOST_STEPS), observer.after_step.facts_at)
         if observer.limit is not None:
             self.look_at = min(self.look_at, observer.limit)
 

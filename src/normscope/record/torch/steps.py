@@ -37,6 +37,11 @@ class Steps:
     def install(self) -> None:
         _hook_optimizers()
 
+    @property
+    def outermost(self) -> bool:
+        """Whether the optimizer that steps now is not inside another's step."""
+        return len(self._open) == 1
+
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         if id(optimizer) in self._open:
             # A step that raised never ended: what stands above it is gone as well.
@@ -134,17 +139,19 @@ class Steps:
             self.step(None)
 
 
-@functools.cache
-def _hook_optimizers() -> None:
-    def before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if (observer := live.observer[0]) is not None:
-            try:
 def _decay(group: dict[str, Any]) -> float:
     decay = group.get("weight_decay", 0.0)
     return float(decay) if isinstance(decay, (int, float)) else 0.0
 
 
+@functools.cache
+def _hook_optimizers() -> None:
+    def before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if (observer := live.observer[0]) is not None:
+            try:
                 observer.steps.begin(optimizer)
+                if observer.steps.count >= observer.gradients.at and observer.steps.outermost:
+                    observer.gradients.take(optimizer)
             except Exception as error:  # noqa: BLE001
                 observer.fail(error)
 
