@@ -40,7 +40,7 @@ def inference_in_train_mode(recording: Recording) -> Iterator[Finding]:
     ## Known limits
     At most an info: one forward for every step (pseudo labels, momentum encoders, target networks), and a model that
     makes inputs for another that trains against it (generators). Forwards whose output met neither a loss function nor a class
-    decision are a warning at most. Forwards before the first step are ignored.
+    decision are a warning at most, and so is a copy that came trained and is judged after the last step. Forwards before the first step are ignored.
 
     ## References
     - PyTorch, *Autograd mechanics: locally disabling gradient computation*.
@@ -116,6 +116,14 @@ def _first_training(recording: Recording, model: Model) -> int | None:
     return min((s.first_step for s in own or spans), default=None)
 
 
+def _trains(recording: Recording, model: Model) -> bool:
+    """Whether any training forward ran through the model, be it as a part whose weights stand still."""
+    return any(
+        s.kind == "training" and _owner(recording, recording.patterns[s.pattern]) == model.id
+        for s in recording.spans
+    )
+
+
 def _owner(recording: Recording, pattern: Pattern) -> int:
     """The model whose norm layers ran: a container made for one call, or a part called alone, has none of its own."""
     owners = {recording.layers[c.layer].model for c in pattern.calls}
@@ -150,6 +158,8 @@ def _judge(
     recording: Recording, model: Model, uses: _Uses
 ) -> tuple[Severity, Confidence, str] | None:
     if not (model.optimized or model.parameters_changed):
+        if uses.scored and uses.forwards == uses.after_end and not _trains(recording, model):
+            return "warning", "medium", "It came trained, and was judged after the last step."
         return "info", "medium", "It was not trained in this run."
     steps = _steps(recording, model)
     rare = uses.blocks <= 0.5 * steps
