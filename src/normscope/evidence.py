@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from normscope.record.recording import CHECKED, Layer, Recording
+from normscope.record.recording import CHECKED, Channels, Layer, Recording
 
 REPLAYED = "needs kept training inputs, and a script that ends by itself with its model alive"
 HINTS: Mapping[str, str] = {
@@ -42,11 +42,15 @@ CHECKED_HINTS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The norm layers of one model as they were built. `model` is its number, `name` its class."""
+    """The norm layers of one model as they were built. `model` is its number, `name` its class.
+
+    `stored` has the running statistics by the layer's number, where there are any.
+    """
 
     model: int
     name: str
     layers: tuple[Layer, ...]
+    stored: Mapping[int, Channels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +105,6 @@ def _facts(recording: Recording) -> Iterator[Facts]:
     for model in recording.models.values():
         layers = tuple(x for x in recording.layers.values() if x.model == model.id)
         if layers:
-            yield Facts(model.id, model.name, layers)
+            ids = {x.id for x in layers}
+            stored = {k: c for k, c in recording.channels.items() if k in ids}
+            yield Facts(model.id, model.name, layers, stored)

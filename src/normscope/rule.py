@@ -93,7 +93,8 @@ def rule(
 class Faulty:
     """Evidence that the rule must flag, and the layers it must point at.
 
-    `sketch` draws a graph, `story` a recording, `measured` gives probe results by evidence name.
+    `sketch` draws a graph, `story` a recording, `measured` gives probe results by evidence name; `static` tells the layers
+    of a model that is only looked at, and `evaluating` draws the graph of its evaluation mode.
     """
 
     name: str
@@ -102,6 +103,8 @@ class Faulty:
     story: str = ""
     measured: Mapping[str, object] | None = None
     severity: Severity | None = None
+    static: str = ""
+    evaluating: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +116,5 @@ class Healthy:
     story: str = ""
     measured: Mapping[str, object] | None = None
     at_most: Severity | None = None
+    static: str = ""
+    evaluating: bool = False

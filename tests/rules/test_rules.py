@@ -8,9 +8,10 @@ import sys
 import pytest
 
 from normscope import catalogue, engine
-from normscope.evidence import HINTS, Evidence
+from normscope.evidence import HINTS, Evidence, of_recording
 from normscope.finding import SEVERITIES
 from normscope.graph.sketch import sketch
+from normscope.record.recording import CHECKED
 from normscope.record.story import story
 from normscope.rule import SECTIONS, Faulty, Healthy
 
@@ -26,7 +27,12 @@ def evidence(case: Faulty | Healthy) -> Evidence:
     values: dict[str, list[object]] = {k: [v] for k, v in (case.measured or {}).items()}
     measurements = dict(values)
     if case.sketch:
-        values["graph"] = [sketch(case.sketch)]
+        values["graph"] = [sketch(case.sketch, training=not case.evaluating)]
+    if case.static:
+        looked_at = story(case.static)
+        looked_at.status = CHECKED
+        looked_at.graphs = list(values.get("graph", []))
+        return of_recording(looked_at)
     if case.story:
         recording = story(case.story)
         recording.graphs = list(values.get("graph", []))

@@ -17,7 +17,7 @@ from normscope.errors import NormscopeError
 from normscope.graph.model import Graph, Norm
 from normscope.graph.torch import capture, tensors_of
 from normscope.graph.torch.location import CALLERS
-from normscope.record.recording import CHECKED, Layer, Model, Recording
+from normscope.record.recording import CHECKED, Channels, Layer, Model, Recording
 from normscope.record.torch.norms import describe, is_lazy, kind_of, name_of, norms_in
 
 
@@ -73,9 +73,10 @@ def static_recording(
     recording.models[0] = record
     if inputs is not None:
         recording.graphs = graphs_of(model, inputs, kwargs or {})
-    recording.layers = {
-        x.id: x for x in layers_of(model)
-    }  # lazy layers are known only after a forward pass
+    for layer, module in layers_of(model):  # lazy layers are known only after a forward pass
+        recording.layers[layer.id] = layer
+        if (stored := _stored(module)) is not None:
+            recording.channels[layer.id] = stored
     record.norm_layers = len(recording.layers)
     recording.graphs = [_with_scales(g, recording.layers) for g in recording.graphs]
     return recording
@@ -85,8 +86,8 @@ def _parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if not is_lazy(p))
 
 
-def layers_of(model: nn.Module) -> Iterator[Layer]:
-    """The facts of every norm layer, in the order of the modules."""
+def layers_of(model: nn.Module) -> Iterator[tuple[Layer, nn.Module]]:
+    """The facts of every norm layer with its module, in the order of the modules."""
     for i, (path, module, registered) in enumerate(norms_in(model)):
         record = Layer(
             id=i,
@@ -97,7 +98,16 @@ def layers_of(model: nn.Module) -> Iterator[Layer]:
             registered=registered,
         )
         describe(record, module)
-        yield record
+        yield record, module
+
+
+def _stored(module: nn.Module) -> Channels | None:
+    """The running statistics, where there are any and they have values."""
+    rows = [module._buffers.get(name) for name in ("running_mean", "running_var")]
+    if any(t is None or is_lazy(t) or t.is_meta for t in rows):
+        return None
+    mean, var = (t.detach().double().cpu().numpy().reshape(-1) for t in rows if t is not None)
+    return Channels(mean, var)
 
 
 def graphs_of(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Graph]:

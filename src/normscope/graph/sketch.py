@@ -49,7 +49,7 @@ _OPS: dict[str, Callable[..., Op]] = {
 }
 
 
-def sketch(source: str) -> Graph:
+def sketch(source: str, *, training: bool = True) -> Graph:
     """Build a graph from `name = op(inputs, attr=value)` statements.
 
     Names that no statement defines are inputs of the model. `path=` and `shape=` set the node's own fields, anything else the
@@ -71,4 +71,4 @@ def sketch(source: str) -> Graph:
                 raise ValueError(
                     f"A sketch is `name = op(inputs, attr=value)`; got `{ast.unparse(statement)}`."
                 )
-    return Graph(nodes.values())
+    return Graph(nodes.values(), training=training)
