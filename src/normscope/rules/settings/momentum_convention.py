@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from normscope import statistics
+from normscope.evidence import Facts
 from normscope.finding import SEVERITIES, Finding, Measured, Remedy, Severity, Steps
 from normscope.probes import thresholds
 from normscope.probes.results import Gap, LayerGap, Reading, gap_of
@@ -15,8 +16,35 @@ LONG = 20  # training steps; below it is a trial of the script
 NOISY = 0.1  # standard deviation of a running mean, in those of a value
 
 
+def by_settings(facts: Facts) -> Iterator[Finding]:
+    """Without a run: an error is certain only with one, for a layer that is never trained keeps its statistics."""
+    groups: dict[float, list[Layer]] = {}
+    for layer in facts.layers:
+        inverted = layer.momentum is not None and layer.momentum >= HIGH
+        if layer.kind == "batch" and layer.tracks and (inverted or layer.momentum == 0):
+            groups.setdefault(layer.momentum or 0.0, []).append(layer)
+    for momentum, layers in groups.items():
+        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        yield Finding(
+            f"{names} {'has' if len(layers) == 1 else 'have'} momentum={momentum:g}, in PyTorch the weight of the new batch: "
+            f"once trained, {consequence(momentum)}. Use momentum={meant(momentum):g}.",
+            severity="warning" if momentum else "info",
+            confidence="medium",
+            layers=tuple(x.path for x in layers),
+            measured=(
+                Measured("momentum", momentum, "weight of the new batch", low=0.001, high=0.5),
+                *worth(momentum),
+            ),
+            repairs=(Remedy("set momentum", "changes-function", f"momentum={meant(momentum):g}"),),
+        )
+
+
 @rule(
-    "NS201", severity="error", since="0.1.0", explains=("NS202", "NS404", "NS406", "NS408", "NS601")
+    "NS201",
+    severity="error",
+    since="0.1.0",
+    explains=("NS202", "NS404", "NS406", "NS408", "NS601"),
+    static=by_settings,
 )
 def momentum_convention(recording: Recording) -> Iterator[Finding]:
     r"""The momentum of a batch norm is inverted or extreme, so its running statistics are no average.
@@ -42,7 +70,8 @@ def momentum_convention(recording: Recording) -> Iterator[Finding]:
     ## Known limits
     Judged by the momentum of the last training forward, so schedules that end low are silent, as are statistics recomputed after
     training. Where the gap probe found that the running statistics cost nothing, it is a warning, and an info when the batches are so
-    large that one is enough. Layers that are never evaluated with stored statistics give an info.
+    large that one is enough. Layers that are never evaluated with stored statistics give an info. Where no training was
+    observed, an inverted momentum is a warning and 0 an info: frozen layers have it on purpose.
 
     ## References
     - https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html
@@ -248,4 +277,15 @@ CASES = (
         story="layer a momentum=0.99; train a x3",
         at_most="info",
     ),
+    Faulty(
+        "copied from Keras, not trained yet",
+        ("a", "b"),
+        static="layer a momentum=0.99; layer b momentum=0.99",
+        severity="warning",
+    ),
+    Faulty("momentum 0, not trained yet", ("a",), static="layer a momentum=0", severity="info"),
+    Healthy("default, not trained yet", static="layer a; layer b momentum=0.5"),
+    Healthy("cumulative average, not trained yet", static="layer a momentum=None"),
+    Healthy("no running statistics at all", static="layer a momentum=0.99 tracks=False"),
+    Healthy("a norm without momentum", static="layer a kind='group' tracks=False momentum=None"),
 )

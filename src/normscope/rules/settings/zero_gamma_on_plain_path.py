@@ -11,7 +11,46 @@ ALL = 0.99  # share of channels; a pruned layer keeps more
 SETTLED = 3  # steps; a scale with a gradient has left zero by then
 
 
-@rule("NS203", severity="error", since="0.1.0", explains=("NS502", "NS503", "NS504"))
+def at_first_sight(graph: Graph) -> Iterator[Finding]:
+    """Without a run: the scale may still be meant to be loaded."""
+    cuts = dead_ends(graph)
+    if not cuts:
+        return
+    layers = list(dict.fromkeys(n.path for n in cuts))
+    names = ", ".join(f"`{x}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+    yield Finding(
+        f"The scale of {names} is 0 in every channel ({len(layers)} {'layer' if len(layers) == 1 else 'layers'}) and no path "
+        "leads around: nothing before it reaches the output or gets a gradient. Start it at 1.",
+        severity="warning",
+        confidence="medium",
+        layers=tuple(layers),
+        site=cuts[0].site,
+        measured=(Measured("layers with scale 0 on a plain path", len(layers), "layers", high=0),),
+        repairs=(_remedy(layers[0]),),
+    )
+
+
+def dead_ends(graph: Graph) -> list[Node]:
+    """Norms with scale 0 that nothing leads around."""
+    zero = {n.id for n, op in graph.norms() if op.zero_gamma >= ALL}
+    return [n for n in graph if n.id in zero and not bypassed(graph, n, zero)]
+
+
+def _remedy(path: str) -> Remedy:
+    return Remedy(
+        "start the scale at 1",
+        "changes-function",
+        f"torch.nn.init.ones_(model.get_submodule({path!r}).weight)",
+    )
+
+
+@rule(
+    "NS203",
+    severity="error",
+    since="0.1.0",
+    explains=("NS502", "NS503", "NS504"),
+    static=at_first_sight,
+)
 def zero_gamma_on_plain_path(graph: Graph, recording: Recording) -> Iterator[Finding]:
     r"""The scale γ of a norm is zero in every channel and nothing leads around it.
 
@@ -38,13 +77,12 @@ def zero_gamma_on_plain_path(graph: Graph, recording: Recording) -> Iterator[Fin
 
     ## Known limits
     Silent when the scale left zero during the run, for single pruned channels, and wherever any path, a gate's too, leads around the norm. With fewer
-    than 3 steps observed it is an info.
+    than 3 steps observed it is an info; of a model that was only looked at, a warning.
 
     ## References
     - Goyal et al., *Accurate, Large Minibatch SGD*, 2017, section 5.1. https://arxiv.org/abs/1706.02677
     """
-    zero = {n.id for n, op in graph.norms() if op.zero_gamma >= ALL}
-    cuts = [n for n in graph if n.id in zero and not bypassed(graph, n, zero)]
+    cuts = dead_ends(graph)
     found = [recording.layer_at(graph.model, n.path) for n in cuts]
     dead = {x.id: x for x in found if x and x.zero_gamma_at_end >= ALL}
     steps = max((steps_of(recording, x) for x in dead.values()), default=0)
@@ -63,13 +101,7 @@ def zero_gamma_on_plain_path(graph: Graph, recording: Recording) -> Iterator[Fin
                 "channels with scale 0 at the end", layers[0].zero_gamma_at_end, "1", high=1 - ALL
             ),
         ),
-        repairs=(
-            Remedy(
-                "start the scale at 1",
-                "changes-function",
-                f"torch.nn.init.ones_(model.get_submodule({layers[0].path!r}).weight)",
-            ),
-        ),
+        repairs=(_remedy(layers[0].path),),
     )
 
 
@@ -173,4 +205,7 @@ CASES = (
         _STILL,
     ),
     Healthy("never trained here", _PLAIN, "layer a zero_gamma_at_end=1.0; infer a mode=eval"),
+    Faulty("plain path, only looked at", ("a",), _PLAIN, severity="warning"),
+    Healthy("end of a residual branch, only looked at", _BRANCH),
+    Healthy("scale 1, only looked at", "c = conv(x); a = batch_norm(c); y = relu(a)"),
 )

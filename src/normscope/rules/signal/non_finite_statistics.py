@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from normscope.evidence import Facts
 from normscope.finding import Confidence, Finding, Measured, Remedy, Severity, Steps
 from normscope.record.recording import Event, Layer, Recording
 from normscope.rule import Faulty, Healthy, rule
@@ -11,7 +12,43 @@ from normscope.rule import Faulty, Healthy, rule
 BLOW_UP = 10.0  # a loss that grew by this factor was diverging already
 
 
-@rule("NS501", severity="error", since="0.1.0", explains=("NS408", "NS502", "NS507", "NS601"))
+def in_the_buffers(facts: Facts) -> Iterator[Finding]:
+    """Without a run: what a checkpoint brought along."""
+    lost = {
+        x.path: int((~(np.isfinite(c.running_mean) & np.isfinite(c.running_var))).sum())
+        for x in facts.layers
+        if (c := facts.stored.get(x.id)) is not None
+    }
+    lost = {path: channels for path, channels in lost.items() if channels}
+    if not lost:
+        return
+    first, channels = next(iter(lost.items()))
+    more = f", and those of {len(lost) - 1} more layers" if len(lost) > 1 else ""
+    yield Finding(
+        f"The running statistics of `{first}` are not finite in {channels} of its channels{more}: evaluation returns NaN. Reset "
+        "and recompute them.",
+        severity="error",
+        layers=tuple(lost),
+        measured=(Measured("layers with non-finite statistics", len(lost), "layers", high=0),),
+        repairs=(_reset(first),),
+    )
+
+
+def _reset(path: str) -> Remedy:
+    return Remedy(
+        "reset the statistics",
+        "changes-function",
+        f"model.get_submodule({path!r}).reset_running_stats()",
+    )
+
+
+@rule(
+    "NS501",
+    severity="error",
+    since="0.1.0",
+    explains=("NS408", "NS502", "NS507", "NS601"),
+    static=in_the_buffers,
+)
 def non_finite_statistics(recording: Recording) -> Iterator[Finding]:
     """Running statistics became infinite or NaN, and an average never gets rid of that.
 
@@ -66,13 +103,7 @@ def non_finite_statistics(recording: Recording) -> Iterator[Finding]:
             measured=(
                 Measured("layers with non-finite statistics", len(layers), "layers", high=0),
             ),
-            repairs=(
-                Remedy(
-                    "reset the statistics",
-                    "changes-function",
-                    f"model.get_submodule({layer.path!r}).reset_running_stats()",
-                ),
-            ),
+            repairs=(_reset(layer.path),),
         )
 
 
@@ -183,4 +214,12 @@ CASES = (
         "layer that never ran", story=f"layer a; layer b; train b x100; {_EVENT}", at_most="info"
     ),
     Healthy("only evaluated", story="layer a; infer a mode=eval"),
+    Faulty(
+        "a checkpoint with lost channels, only looked at",
+        ("a",),
+        static="layer a; layer b; channels a mean=nan var=1.0; channels b mean=0.0 var=1.0",
+        severity="error",
+    ),
+    Healthy("finite buffers, only looked at", static="layer a; channels a mean=0.0 var=1.0"),
+    Healthy("no buffers, only looked at", static="layer a tracks=False"),
 )

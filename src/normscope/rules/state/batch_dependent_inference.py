@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from normscope.finding import Confidence, Finding, Measured, Remedy, Severity, Steps
+from normscope.graph.model import Graph
 from normscope.probes.results import Gap
 from normscope.record.recording import Layer, Model, Pattern, Recording, Span
 from normscope.rule import Faulty, Healthy, rule
@@ -10,7 +11,46 @@ from normscope.rule import Faulty, Healthy, rule
 COUPLED = 0.01  # standard deviations of the output; rounding is four orders of magnitude below
 
 
-@rule("NS407", severity="error", since="0.1.0", explains=("NS302", "NS408", "NS601"))
+def by_graph(graph: Graph) -> Iterator[Finding]:
+    """Without a run: the graph of the evaluation mode says it; whether anything is scored by it is not known."""
+    if graph.training:
+        return
+    found = [
+        (n, op)
+        for n, op in graph.norms()
+        if op.kind == "batch" and op.batch_stats and n.shape[:1] != (1,)
+    ]
+    if not found:
+        return
+    paths = tuple(dict.fromkeys(n.path for n, _ in found))
+    count = "1 batch norm" if len(paths) == 1 else f"{len(paths)} batch norms"
+    without = all(not op.tracks for _, op in found)
+    cause = "no running statistics are kept" if without else "a training flag is fixed"
+    todo = "Keep running statistics" if without else "Pass `training=self.training`"
+    yield Finding(
+        f"In evaluation mode {count} normalize with the batch's own statistics: {cause}. {todo}, or use GroupNorm, if one "
+        "sample's output is not to depend on the others.",
+        severity="warning",
+        confidence="medium",
+        layers=paths,
+        site=found[0][0].site,
+        measured=(
+            Measured("norms with batch statistics in evaluation", len(paths), "layers", high=0),
+        ),
+        repairs=(Remedy("running-statistics", "changes-function", _USUAL),),
+    )
+
+
+_USUAL = "`nn.BatchNorm2d(channels)` without `track_running_stats=False`"
+
+
+@rule(
+    "NS407",
+    severity="error",
+    since="0.1.0",
+    explains=("NS302", "NS408", "NS601"),
+    static=by_graph,
+)
 def batch_dependent_inference(recording: Recording) -> Iterator[Finding]:
     """In evaluation mode the output for one sample depends on the others in its batch.
 
@@ -36,7 +76,8 @@ def batch_dependent_inference(recording: Recording) -> Iterator[Finding]:
     ## Known limits
     InstanceNorm and GroupNorm normalize each sample by itself and are silent. Batches of one sample prove nothing and are
     ignored. Blocks of forwards that are followed by an ordinary evaluation recompute the statistics and are silent. Deliberate transductive
-    evaluation (few-shot learning) looks the same: then the finding states the setting of the score.
+    evaluation (few-shot learning) looks the same: then the finding states the setting of the score. Of a model that was
+    only looked at, it is a warning.
 
     ## References
     - PyTorch, *torch.nn.BatchNorm2d*. https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html
@@ -155,7 +196,7 @@ def _cause(layers: list[Layer]) -> tuple[str, str]:
 
 def _command(layers: list[Layer]) -> str:
     if all(not x.tracks for x in layers):
-        return "`nn.BatchNorm2d(channels)` without `track_running_stats=False`"
+        return _USUAL
     if all(not x.registered and x.type != "batch_norm" for x in layers):
         return "`self.layers = nn.ModuleList(layers)`"
     return "`F.batch_norm(x, mean, var, weight, bias, training=self.training)`"
@@ -200,5 +241,31 @@ CASES = (
         "a generator",
         story=f"model feeds=(1,); layer a tracks=False; train a x50; {_COUPLED} x4",
         at_most="info",
+    ),
+    Faulty(
+        "no running statistics, only looked at",
+        ("a",),
+        "c = conv(x); a = batch_norm(c, batch_stats=True, tracks=False); y = relu(a)",
+        evaluating=True,
+        severity="warning",
+    ),
+    Healthy(
+        "running statistics, only looked at",
+        "c = conv(x); a = batch_norm(c, batch_stats=False); y = relu(a)",
+        evaluating=True,
+    ),
+    Healthy(
+        "no running statistics in training mode, only looked at",
+        "c = conv(x); a = batch_norm(c, batch_stats=True, tracks=False); y = relu(a)",
+    ),
+    Healthy(
+        "instance norm, only looked at",
+        "c = conv(x); a = instance_norm(c, batch_stats=True, tracks=False); y = relu(a)",
+        evaluating=True,
+    ),
+    Healthy(
+        "one sample, only looked at",
+        "c = conv(x); a = batch_norm(c, batch_stats=True, tracks=False, shape=(1, 8, 4, 4)); y = relu(a)",
+        evaluating=True,
     ),
 )
