@@ -63,6 +63,8 @@ while step < 200:
         loss.backward()
         optimizer.step()
         step += 1
+        if step == 140:
+            optimizer.param_groups[0]["lr"] = 0.001
         if step % 50 == 0:
             net.eval()
             with torch.no_grad():
