@@ -82,6 +82,39 @@ def one_layer_in_evaluation_mode() -> None:
         optimizer.step()
 
 
+def another_momentum_from_the_middle() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    train(net, optimizer, 15)
+    net.last.momentum = 0.05
+    train(net, optimizer, 15)
+
+
+def a_scale_that_is_frozen_in_the_middle() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    train(net, optimizer, 15)
+    net.last.weight.requires_grad_(False)
+    train(net, optimizer, 15)
+
+
+def batches_that_take_turns() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    batches = [batch() for _ in range(3)]
+    for i in range(30):
+        x, y = batches[i % 3]
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+
+
+def sizes_that_grow() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    for size in (8, 16, 32):
+        train(net, optimizer, 15, size)
+
+
 def accumulation_from_the_middle() -> None:
     net = Net()
     optimizer = sgd(net)
@@ -217,6 +250,10 @@ SCRIPTS: list[Callable[[], None]] = [
     evaluation_on_the_line_of_training,
     evaluation_mode_that_stays,
     one_layer_in_evaluation_mode,
+    another_momentum_from_the_middle,
+    a_scale_that_is_frozen_in_the_middle,
+    batches_that_take_turns,
+    sizes_that_grow,
     accumulation_from_the_middle,
     two_backwards_for_one_forward,
     steps_that_are_left_out,
@@ -264,3 +301,27 @@ def test_counted_or_recorded(
     now = told(run.recording)
     for name, wanted in recorded.items():
         assert now[name] == wanted, name
+
+
+@pytest.mark.parametrize(
+    ("script", "least"),
+    [
+        # Of 30 steps and of 45, all but the first ones, and a few after each change.
+        (batches_that_take_turns, 20),
+        (another_momentum_from_the_middle, 18),
+        (a_scale_that_is_frozen_in_the_middle, 18),
+        (sizes_that_grow, 25),
+        (one_layer_in_evaluation_mode, 18),
+    ],
+    ids=lambda x: getattr(x, "__name__", ""),
+)
+def test_a_changed_loop_is_learned_anew(
+    observed: Observing, monkeypatch: pytest.MonkeyPatch, script: Callable[[], None], least: int
+) -> None:
+    counted: list[int] = []
+    original = Routine.run
+    monkeypatch.setattr(Routine, "run", lambda *args: (counted.append(1), original(*args))[1])
+    with observed(budget=0.0, keep_bytes=0) as run:
+        run.observer.schedule.charge(1.0, measuring=True)
+        script()
+    assert len(counted) >= least

@@ -139,7 +139,8 @@ class Timeline:
         span.same_input += times * forward.same_input
         span.last_step = max(span.last_step, forward.step + times - 1)
         span.after_end = 1
-        root.last_block = (span, ("training", activity, True))
+        batch_stats = any(c[1] for c in forward.calls)
+        root.last_block = (span, ("training", activity, batch_stats))
         self.store.put("span", index, span)
 
     def _end_block(self, root: Root, kind: ForwardKind, batch_stats: bool) -> None:

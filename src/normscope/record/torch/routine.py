@@ -4,7 +4,7 @@
 Book-keeping in Python costs some fifty microseconds a step, which is too much of a step that takes a millisecond.
 After a few steps that each were one training forward of one model, one backward and one optimizer step, all with the same
 pattern, the next forward is taken for another one of these if everything that can be seen from outside agrees: the module,
-the calling line, the training flag of every norm layer, gradients being on, the shape of the input. Whatever differs is
+the calling line, mode, momentum and trainability of every norm layer, gradients being on, the shape of the input. Whatever differs is
 recorded in full, and a forward that no backward followed is put right as inference.
 """
 
@@ -52,7 +52,8 @@ class Routine:
         self._streak = 0
         self._span: Span | None = None
         self._module: Callable[[], nn.Module | None] = lambda: None
-        self._flags: list[tuple[Any, bool]] = []
+        self._norms: list[tuple[Any, tuple[Any, ...]]] = []
+        self._seen: tuple[Any, ...] = (None, 0, None)  # caller, its instruction, shape of the input
         self._shape: torch.Size | None = None
         self._code: CodeType | None = None
         self._instruction = 0
@@ -64,33 +65,38 @@ class Routine:
         """A forward that is recorded in full begins; `frame` is the one that called the module."""
         self.forwards += 1
         self.latest = forward
-        if not self.active:
-            self._code, self._instruction = frame.f_code, frame.f_lasti
-            self._shape = args[0].shape if args and type(args[0]) is torch.Tensor else None
+        shape = args[0].shape if args and type(args[0]) is torch.Tensor else None
+        self._seen = frame.f_code, frame.f_lasti, shape
 
     def learn(self, optimizer: Any) -> None:
         """A step that was recorded in full is over."""
         forward, forwards, backwards = self.latest, self.forwards, self.backwards
         self.forwards = self.backwards = 0
-        if self.active or forward is None:
+        if forward is None:
             return
         same = forward.span is not None and forward.span is self._span
         alike = (
             optimizer is not None
             and forwards == backwards == 1
             and same
-            and self._shape is not None
+            and self._seen[2] is not None
         )
         recomputes = any(c[6] for c in forward.calls)
         self._streak = self._streak + 1 if alike and not recomputes else 0
         self._span = forward.span
         module = forward.root.module
-        if self._streak >= LEARNED and module is not None and not self.observer.compiled:
+        if self._streak < LEARNED or module is None or self.observer.compiled:
+            return
+        # A loop that was known may go on in another way: with other momenta, or other sizes.
+        here = (self._code, self._instruction, self._shape)
+        known = self._template.span if self.active and self._template is not None else None
+        if forward.span is not known or self._seen != here:
             self.active = True
             self._template = forward
             self._module = weakref.ref(module)
+            self._code, self._instruction, self._shape = self._seen
             norms = [x.module for x in forward.root.layers]
-            self._flags = [(weakref.ref(m), m.training) for m in norms if m is not None]
+            self._norms = [(weakref.ref(m), _traits(m)) for m in norms if m is not None]
 
     # ---- counting -------------------------------------------------------------------------------
 
@@ -110,8 +116,8 @@ class Routine:
         before = inputs.get(True)
         if (before is not None and before[0]() is x) is not template.same_input:
             return False
-        for ref, training in self._flags:
-            if (norm := ref()) is None or norm.training is not training:
+        for ref, traits in self._norms:
+            if (norm := ref()) is None or _traits(norm) != traits:
                 return False
         inputs[True] = (weakref.ref(x), None, step)
         return True
@@ -169,6 +175,7 @@ class Routine:
         """Write counted steps into the recording, as if each had been recorded in full."""
         self._charge()
         n, self.count, self._charged = self.count, 0, 0
+        self._streak = 0 if n else self._streak
         template = self._template
         if not n or template is None:
             return
@@ -198,3 +205,9 @@ class Routine:
         self.active = self.open = self.used = False
         self._streak = 0
         self._span = None
+
+
+def _traits(norm: nn.Module) -> tuple[Any, ...]:
+    """What a script may change about a norm layer in the middle of a run."""
+    scale = norm._parameters.get("weight")
+    return norm.training, getattr(norm, "momentum", None), scale is None or scale.requires_grad
