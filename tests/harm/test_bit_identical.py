@@ -37,7 +37,13 @@ def both(scripts: str, folder: Path) -> Recording:
 
 @pytest.mark.parametrize(
     ("scripts", "models", "steps"),
-    [("plain", 5, 40), ("unusual", 9, 25), ("precision", 6, 25), ("shared", 4, 100)],
+    [
+        ("plain", 5, 40),
+        ("unusual", 9, 25),
+        ("precision", 6, 25),
+        ("shared", 4, 100),
+        ("gradients", 5, 130),
+    ],
 )
 def test_training_is_bit_identical(scripts: str, models: int, steps: int, tmp_path: Path) -> None:
     recording = both(scripts, tmp_path)

@@ -47,6 +47,7 @@ class GradientSeries:
         self.observer = observer
         self.at = FIRST - 1  # steps done from which on the next optimizer to step is sampled
         self._sampled: set[int] = set()  # optimizers, since the latest due step
+        self._began_at = 0
         self._numbers: dict[tuple[int, str], int] = {}
         self._waiting: list[_Taken] = []
         self._kept = 0
@@ -59,9 +60,14 @@ class GradientSeries:
             torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
         ):
             return
-        if id(optimizer) in self._sampled or len(self._sampled) == MOST_OPTIMIZERS:
+        makes_step = bool(steps.trained or observer.routine.used)
+        if not self._sampled:
+            if not makes_step:  # another optimizer's part of the step before
+                return
+            self._began_at = steps.count + 1
+        elif id(optimizer) in self._sampled or len(self._sampled) == MOST_OPTIMIZERS:
             self._sampled.clear()
-            self.at = math.ceil((steps.count + 1) * RATIO) - 1
+            self.at = max(steps.count + 1, math.ceil(self._began_at * RATIO) - 1)
             return
         began = perf_counter()
         chosen = self._chosen(optimizer)
@@ -71,8 +77,7 @@ class GradientSeries:
         else:
             self._sampled.add(id(optimizer))
             if chosen:
-                counts = steps.trained or observer.routine.used
-                self._waiting.append(_measure(optimizer, chosen, steps.count + counts))
+                self._waiting.append(_measure(optimizer, chosen, steps.count + makes_step))
                 took = (perf_counter() - began) / guess
                 self._slowness = 0.5 * self._slowness + 0.5 * took
         observer.schedule.charge(perf_counter() - began, measuring=True)
