@@ -74,6 +74,7 @@ def train():
             scaler.scale(loss).backward()
             scaler.step(optimizer)
             scaler.update()
+        model.load_state_dict(dict(model.named_parameters()), strict=False)
         model.eval()
         with torch.no_grad():
             said.append(F.cross_entropy(model(x), y).item())

@@ -43,6 +43,7 @@ def both(scripts: str, folder: Path) -> Recording:
         ("precision", 6, 25),
         ("shared", 4, 100),
         ("gradients", 5, 130),
+        ("checkpoints", 7, 36),
     ],
 )
 def test_training_is_bit_identical(scripts: str, models: int, steps: int, tmp_path: Path) -> None:

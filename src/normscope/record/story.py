@@ -15,6 +15,7 @@ One statement a line (or between `;`). Every `train` forward is followed by a st
 | `event KIND` | fields of `Event`, `layer=NAME` | something that happened once |
 | `contrast NAME` | fields of `Contrast` | a later call of the step against the first: another forward, or `position=1` |
 | `poll NAME STEP` | names of `SERIES` | running statistics at a step |
+| `channels NAME` | `mean=` `var=`, a number or one per channel | running statistics at the end |
 | `loss STEP VALUE` | | the loss at a step |
 | `gradient STEP PATH=NORM` | `PATH=(NORM, WEIGHT)` | gradient norms of weights at a step, and the weights' own (1) |
 | `end STATUS` | | how the run ended; without it `exit 0` |
@@ -31,6 +32,7 @@ import numpy as np
 from normscope.record.recording import (
     SERIES,
     Call,
+    Channels,
     Contrast,
     Event,
     Gradients,
@@ -55,7 +57,7 @@ def story(text: str) -> Recording:
             say = getattr(told, f"say_{verb}", None)
             if say is None:
                 raise ValueError(
-                    f"A story says model, layer, train, infer, event, poll, loss, gradient or end; got `{line}`."
+                    f"A story says model, layer, train, infer, event, poll, channels, loss, gradient or end; got `{line}`."
                 )
             say(*_split(words))
     return told.finish()
@@ -134,6 +136,14 @@ class _Teller:
     def say_poll(self, bare: list[str], named: dict[str, Any], _: int) -> None:
         name, step = bare
         self.polls.append((int(step), self.layers[name].id, named))
+    def say_channels(self, bare: list[str], named: dict[str, Any], _: int) -> None:
+        layer = self.layers[bare[0]]
+        mean, var = (
+            np.broadcast_to(np.asarray(named[k], dtype=np.float64), (layer.channels,)).copy()
+            for k in ("mean", "var")
+        )
+        self.recording.channels[layer.id] = Channels(mean, var)
+
 
     def say_loss(self, bare: list[str], _named: dict[str, Any], _: int) -> None:
         step, value = bare

@@ -50,6 +50,8 @@ class Checkpoints:
         self.observer = observer
         self._given: weakref.WeakKeyDictionary[nn.Module, Given] = weakref.WeakKeyDictionary()
         self._whole: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # once got everything
+        # A model that is loaded and evaluated inside a function is gone before the next look at it.
+        observer.registry.on_adopted.append(self.describe)
 
     @guarded
     def loaded(self, module: nn.Module, unmatched: _IncompatibleKeys) -> None:

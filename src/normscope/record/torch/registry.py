@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -28,6 +29,7 @@ class Registry:
         )
         self._by_tensor: dict[int, NormLayer] = {}
         self._functions: Root | None = None
+        self.on_adopted: list[Callable[[Layer, nn.Module], None]] = []  # told of every new layer
 
     def is_no_root(self, module: nn.Module) -> bool:
         """Whether `module` is known to be none, as a loss is."""
@@ -78,6 +80,8 @@ class Registry:
             layer = NormLayer(record, module)
             self._by_module[module] = layer
             self._enter(root, layer)
+            for tell in self.on_adopted:
+                tell(record, module)
         return layer
 
     def _enter(self, root: Root, layer: NormLayer) -> None:
@@ -161,10 +165,12 @@ class Registry:
             other = old.module
             if other is None or type(other) is not type(module):
                 continue
-            if [p.shape for p in other.parameters() if not is_lazy(p)] == shapes:
+            if [p.shape for p in other.parameters() if not is_lazy(p)] != shapes:
+                continue
+            if new.record.copy_of is None:
                 new.record.copy_of = old.record.id
-                if old.has_moved() and new.holds_values_of(old):
-                    new.record.restored_from = old.record.id
+            if old.has_moved() and new.holds_values_of(old):
+                new.record.restored_from = old.record.id
                 return
 
 
