@@ -35,7 +35,7 @@ _OPS: dict[str, Callable[..., Op]] = {
     "instance_norm": partial(Norm, "instance"),
     "layer_norm": partial(Norm, "layer"),
     "rms_norm": partial(Norm, "rms"),
-    "dropout": partial(Dropout, 0.5),
+    "dropout": partial(Dropout, rate=0.5),
     "add": Add,
     "multiply": Multiply,
     "shift": Shift,

@@ -15,7 +15,7 @@ ALL = 0.99  # share of channels of data, some of which are honestly constant
 LOOKS = 3  # the last so many looks at the statistics must agree
 
 
-@rule("NS502", severity="warning", since="0.1.0", explains=("NS503", "NS504"))
+@rule("NS502", severity="warning", since="0.1.0", explains=("NS504",))
 def collapsed_variance(recording: Recording) -> Iterator[Finding]:
     r"""The input of a batch norm hardly varies: most channels have a variance below eps.
 

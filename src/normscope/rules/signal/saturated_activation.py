@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from normscope.finding import Finding, Measured, Remedy
+from normscope.graph.model import (
+    Activation,
+    Affine,
+    Concat,
+    Dropout,
+    Graph,
+    Multiply,
+    Node,
+    Norm,
+    Pool,
+    Shift,
+    View,
+)
+from normscope.probes.observations import Saturation, Signal
+from normscope.rule import Faulty, Healthy, rule
+
+SATURATED = 0.8  # share of values
+STUCK = 0.5  # share of units
+THROUGH = View | Dropout | Pool | Concat | Shift
+
+
+@rule("NS506", severity="error", since="0.1.0", explains=("NS408", "NS502", "NS504"))
+def saturated_activation(signal: Signal, graph: Graph) -> Iterator[Finding]:
+    """A sigmoid or tanh between layers sits at its ends, where its slope is gone.
+
+    ## What it checks
+    Kept batches of the second half of the training are replayed in evaluation mode. For each sigmoid and tanh whose result another layer reads: the share
+    of values where its slope is below a hundredth of the steepest (beyond ±2.99 for tanh, ±5.99 for sigmoid), and the share of units that are at the
+    same end for 99 % of the values. A warning from 80 % of the values or half of the units.
+
+    ## Why it matters
+    The gradient is multiplied by the slope: what lies before a saturated layer stops learning, and a unit that is always at the same end carries no
+    information. Normalizing what goes into the activation is the remedy that batch normalization was made for, but a scale γ of 25 behind the norm, or raw inputs
+    before the first one, undo it.
+
+    ## Example
+    ```python
+    nn.Sequential(nn.Linear(3, 48), nn.Tanh(), nn.BatchNorm1d(48))  # NS506 when its inputs are angles of ±180
+    ```
+
+    ## Repair
+    Put a batch norm with γ near 1 before the activation, standardize the inputs, or initialize smaller.
+
+    ## Known limits
+    Silent for outputs of the model, for gates (the result is multiplied with another activation), for the inside of recurrent layers, and where fewer saturate. Its own
+    severity is a warning; it takes over that of what it explains. Healthy scripts: hidden layers at most 5 % saturated, none stuck; faulty ones from 91 %.
+
+    ## References
+    - Glorot & Bengio, *Understanding the difficulty of training deep feedforward neural networks*, AISTATS 2010, section 3. https://proceedings.mlr.press/v9/glorot10a.html
+    - Ioffe & Szegedy, *Batch Normalization*, 2015, section 3.2. https://arxiv.org/abs/1502.03167
+    """
+    found = saturated(signal, graph)
+    if not found:
+        return
+    first = found[0]
+    where = f"`{first.path}`" if first.path else f"`{signal.name}`"
+    yield Finding(
+        f"{first.saturated:.0%} of the values of the {first.function} in {where} lie where its slope is below a hundredth of the steepest, and "
+        f"{first.stuck:.0%} of its units never leave one end ({len(found)} activations in this state). Normalize what goes into it.",
+        severity="warning",
+        confidence="high" if signal.samples >= 200 else "medium",
+        model=signal.name,
+        layers=tuple(dict.fromkeys(a.path for a in found)),
+        measured=(
+            Measured("saturated values", first.saturated, "1", high=SATURATED),
+            Measured("units stuck at one end", first.stuck, "1", high=STUCK),
+        ),
+        repairs=(
+            Remedy(
+                "normalize-before",
+                "changes-function",
+                "`nn.Sequential(linear, nn.BatchNorm1d(features), nn.Tanh())`",
+            ),
+        ),
+    )
+
+
+def saturated(signal: Signal, graph: Graph) -> list[Saturation]:
+    """The saturated activations between layers, in the order of the forward pass."""
+    return [
+        a
+        for a in signal.activations
+        if a.saturated >= SATURATED or a.stuck >= STUCK
+        if (node := node_of(graph, a)) and hidden(graph, node)
+    ]
+
+
+def node_of(graph: Graph, activation: Saturation) -> Node | None:
+    """The node behind a measured call: the same function under the same path, counted in order."""
+    same = [
+        n
+        for n in graph
+        if n.path == activation.path
+        and isinstance(n.op, Activation)
+        and n.op.name == activation.function
+    ]
+    return same[activation.index] if activation.index < len(same) else None
+
+
+def hidden(graph: Graph, node: Node) -> bool:
+    """Whether a linear map or norm reads it, and no product with another activation does."""
+    open_, read = [node], False
+    seen: set[str] = set()
+    while open_:
+        for reader in graph.readers(open_.pop()):
+            if reader.id in seen:
+                continue
+            seen.add(reader.id)
+            if isinstance(reader.op, Multiply) and not reader.op.constant:
+                return False
+            read = read or isinstance(reader.op, Affine | Norm)
+            if isinstance(reader.op, THROUGH):
+                open_.append(reader)
+    return read
+
+
+def _measured(saturated: float, stuck: float = 0.0, function: str = "tanh") -> dict[str, object]:
+    acts = (Saturation("t", function, 0, saturated, stuck),)
+    return {"signal": Signal(model=0, name="Net", samples=1000, batches=30, activations=acts)}
+
+
+_NET = "l = linear(x); t = tanh(l); a = batch_norm(t); y = linear(a); o = output(y)"
+
+CASES = (
+    Faulty("most values at the ends", ("t",), _NET, measured=_measured(0.91), severity="warning"),
+    Faulty("half of the units stuck", ("t",), _NET, measured=_measured(0.55, 0.55)),
+    Faulty(
+        "behind a view and a dropout",
+        ("t",),
+        "l = linear(x); t = sigmoid(l); v = view(t); d = dropout(v); y = linear(d)",
+        measured=_measured(1.0, 0.9, "sigmoid"),
+    ),
+    Healthy("values near the middle", _NET, measured=_measured(0.05)),
+    Healthy("just below", _NET, measured=_measured(0.79, 0.49)),
+    Healthy(
+        "the output of the model",
+        "l = linear(x); a = batch_norm(l); t = sigmoid(a); o = output(t)",
+        measured=_measured(1.0, 0.9, "sigmoid"),
+    ),
+    Healthy(
+        "a gate",
+        "l = linear(x); t = sigmoid(l); m = multiply(x, t); y = linear(m)",
+        measured=_measured(1.0, 1.0, "sigmoid"),
+    ),
+    Healthy(
+        "not in the graph",
+        "l = linear(x); r = relu(l); y = linear(r)",
+        measured=_measured(1.0, 1.0),
+    ),
+)
