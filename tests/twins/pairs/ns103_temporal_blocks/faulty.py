@@ -49,6 +49,7 @@ x, y = gestures(960)
 xt, yt = gestures(500)
 net = Temporal(2, 5)
 optimizer = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9, weight_decay=1e-4)
+schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4 * 30)
 for epoch in range(4):
     net.train()
     for batch in torch.randperm(len(x)).split(32):
@@ -57,6 +58,7 @@ for epoch in range(4):
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimizer.step()
+        schedule.step()
     net.eval()
     with torch.no_grad():
         print(f"epoch {epoch}: loss {loss.item():.3f}, test accuracy {(net(xt).argmax(1) == yt).float().mean().item():.3f}")

@@ -18,8 +18,9 @@ class NormLSTM(nn.Module):
 
     def forward(self, sequence):
         h = c = sequence.new_zeros(sequence.size(0), self.hidden)
-        for x in sequence.transpose(0, 1):
-            gates = self.norm_x(F.linear(x, self.w_x)) + self.norm_h(F.linear(h, self.w_h)) + self.bias
+        reads = self.norm_x(F.linear(sequence, self.w_x).flatten(0, 1)).unflatten(0, sequence.shape[:2])
+        for x in reads.unbind(1):
+            gates = x + self.norm_h(F.linear(h, self.w_h)) + self.bias
             i, g, o = gates.chunk(3, 1)
             c = c + torch.sigmoid(i) * torch.tanh(g)  # without a forget gate, as in 1997
             h = torch.sigmoid(o) * torch.tanh(self.norm_c(c))

@@ -27,7 +27,9 @@ def fit(net, x, y, epochs=12, size=50):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        print(epoch, round(loss.item(), 3))
+        net.eval()
+        with torch.no_grad():
+            print(epoch, round(loss.item(), 3), round(loss_of(net(x[:500]), y[:500]).item(), 3))
 
 
 @torch.no_grad()
