@@ -6,22 +6,27 @@ from dataclasses import dataclass
 from normscope.finding import Finding, Measured, Remedy, Severity
 from normscope.graph.model import Site
 from normscope.probes import thresholds
+from normscope.probes.observations import Signal, Values
 from normscope.probes.results import Gap, Reading
 from normscope.record.recording import Layer, Model, Recording
 from normscope.rule import Faulty, Healthy, rule
 
 ENOUGH = 16  # images per group: ImageNet top-1 error 23.7 % at 16 and 23.6 % at 32 (Wu & He 2018)
-MAP = 16  # positions per image from which a map is large enough to help the statistics
+MAP = 16  # positions per image from which a map is large enough to help the statistics, where that was not measured
+WORTH, PLENTY = 16, 32  # independent values that a batch mean is worth: helps a little, suffices
 
 
 @rule("NS301", severity="error", since="0.1.0", explains=("NS408", "NS601"))
 def small_batch(recording: Recording) -> Iterator[Finding]:
-    """Batches are too small for batch statistics.
+    r"""Batches are too small for batch statistics.
 
     ## What it checks
     How many samples each batch norm normalizes together in training: the median over its training forwards in
-    training mode. Up to 3 is an error, 4 to 7 a warning, 8 to 15 an info, 16 and more is fine. Where the gap probe shows
-    that neither running nor recomputed statistics lose anything, large maps or four samples lower that by one.
+    training mode. Up to 3 is an error, 4 to 7 a warning, 8 to 15 an info, 16 and more is fine. Positions that the model folds into
+    dimension 0 are not counted as samples. Replayed batches tell how many independent values $n_{eff} = N\sigma^2 / Var(\text{sample means})$
+    a batch mean is worth: two large maps of fine texture are worth many, two rows of a table two. 4 to 7 samples that are worth 32 are an
+    info. Where the gap probe shows that neither running nor recomputed statistics lose anything, four samples are an info, and up to three a
+    warning if they are worth 16 (not measured: if a sample has 16 positions).
 
     ## Why it matters
     With n samples the mean is off by σ/√n, and evaluation uses other statistics than training did. ResNet-50 on
@@ -38,7 +43,8 @@ def small_batch(recording: Recording) -> Iterator[Finding]:
     statistics that stand still for the last fifth of training (25.2 % at 2 images instead of 34.7 %).
 
     ## Known limits
-    Counts dimension 0, so that graphs and flattened sequences, where it holds nodes or tokens, are silent by their numbers.
+    Graphs, whose inputs hold nodes in dimension 0, are silent by their numbers; so are flattened sequences that could not be replayed. Folded
+    positions fire only below 16 independent values, as an error only with a gap that counts, and as an info without loss.
     Correlation between samples is not seen (NS304). Silent for SyncBatchNorm and for statistics in evaluation mode; an info
     where the statistics stood still in the end.
 
@@ -47,12 +53,18 @@ def small_batch(recording: Recording) -> Iterator[Finding]:
     - Wu & Johnson, *Rethinking "Batch" in BatchNorm*, 2021, section 3. https://arxiv.org/abs/2105.07576
     """
     gaps = {g.model: g for g in recording.measurements.get("gap", []) if isinstance(g, Gap)}
+    worth = {
+        v.layer: v
+        for m in recording.measurements.get("signal", [])
+        if isinstance(m, Signal)
+        for v in m.values
+    }
     for model in recording.models.values():
         groups = [
             g
             for x in recording.layers.values()
             if x.model == model.id and x.kind == "batch" and not x.synchronized
-            if (g := _group(recording, x)) and g.samples < ENOUGH
+            if (g := _group(recording, x, worth.get(x.id))) and g.small
         ]
         if groups:
             yield _finding(model, groups, gaps.get(model.id))
@@ -70,9 +82,16 @@ class _Group:
     repeats: bool  # the forwards of a step see the same input
     still_at_end: bool
     site: Site | None
+    n_eff: float | None  # independent values that the mean of these samples is worth
+    folded: bool  # dimension 0 holds positions too
+
+    @property
+    def small(self) -> bool:
+        few = self.samples < ENOUGH
+        return few and not (self.folded and self.n_eff is not None and self.n_eff >= WORTH)
 
 
-def _group(recording: Recording, layer: Layer) -> _Group | None:
+def _group(recording: Recording, layer: Layer, worth: Values | None) -> _Group | None:
     sizes: list[tuple[int, int, int]] = []  # samples, values, forwards
     forwards, steps, same, site = 0, 0, 0, None
     still = False
@@ -88,7 +107,8 @@ def _group(recording: Recording, layer: Layer) -> _Group | None:
             site = site or pattern.site
     if not sizes:
         return None
-    samples, values = _median(sizes)
+    rows, values = _median(sizes)
+    samples = max(1, rows // worth.rows) if worth else rows
     return _Group(
         layer,
         samples,
@@ -98,6 +118,8 @@ def _group(recording: Recording, layer: Layer) -> _Group | None:
         repeats=2 * same >= forwards,
         still_at_end=still,
         site=site,
+        n_eff=worth.n_eff * samples / worth.samples if worth else None,
+        folded=worth is not None and worth.rows > 1,
     )
 
 
@@ -112,7 +134,7 @@ def _median(sizes: list[tuple[int, int, int]]) -> tuple[int, int]:
 
 
 def _finding(model: Model, groups: list[_Group], gap: Gap | None) -> Finding:
-    least = min(groups, key=lambda g: g.samples)
+    least = min(groups, key=lambda g: (g.samples, g.n_eff or g.values))
     severity = _severity(least, gap)
     alike = [g for g in groups if _severity(g, gap) == severity]
     count = "1 batch norm" if len(alike) == 1 else f"{len(alike)} batch norms"
@@ -125,9 +147,15 @@ def _finding(model: Model, groups: list[_Group], gap: Gap | None) -> Finding:
     calm = gap is not None and thresholds.calm(gap)
     cost = " So far the measured gap shows no loss by it." if calm else ""
     samples = "1 sample" if least.samples == 1 else f"{least.samples} samples"
+    worth = f", worth {least.n_eff:.0f} independent ones" if least.n_eff is not None else ""
+    independent = (
+        (Measured("independent values per channel", least.n_eff, "values", low=PLENTY),)
+        if least.n_eff is not None
+        else ()
+    )
     return Finding(
         f"{count} of `{model.name}` normalize {samples} at a time (median of {least.forwards} training forwards; "
-        f"{least.values} values per channel), where 16 or more are needed for steady statistics.{accumulated}{cost} "
+        f"{least.values} values per channel{worth}), where 16 or more are needed for steady statistics.{accumulated}{cost} "
         "Enlarge the batch, or use GroupNorm.",
         severity=severity,
         confidence="high" if least.forwards >= 10 else "medium",
@@ -137,6 +165,7 @@ def _finding(model: Model, groups: list[_Group], gap: Gap | None) -> Finding:
         measured=(
             Measured("samples per normalization group", least.samples, "samples", low=ENOUGH),
             Measured("values per channel", least.values, "values"),
+            *independent,
         ),
         repairs=(
             Remedy(
@@ -162,10 +191,19 @@ def _severity(group: _Group, gap: Gap | None) -> Severity:
     if group.still_at_end or group.samples >= 8:
         return "info"
     calm = gap is not None and thresholds.calm(gap)
+    if group.folded:  # what a sample is was concluded, so that a loss must show for an error
+        return "info" if calm else "warning" if gap is None else "error"
     if group.samples >= 4:
-        return "info" if calm else "warning"
+        return "info" if calm or (group.n_eff or 0) >= PLENTY else "warning"
+    if group.n_eff is not None:
+        return "warning" if calm and group.n_eff >= WORTH else "error"
     large = group.values >= MAP * group.samples and group.samples > 1
     return "warning" if calm and large else "error"
+
+
+def _worth(n_eff: float, samples: int, rows: int = 1) -> dict[str, object]:
+    values = (Values(0, "a", samples, rows, n_eff),)
+    return {"signal": Signal(model=0, name="Net", samples=1000, batches=50, values=values)}
 
 
 _CALM = Gap(
@@ -203,6 +241,43 @@ CASES = (
         story="layer a; train a batch=2 values=2048 x500",
         measured={"gap": _CALM},
         severity="warning",
+    ),
+    Faulty(
+        "two large smooth maps that lose nothing, but are worth five values",
+        ("a",),
+        story="layer a; train a batch=2 values=2048 x500",
+        measured={"gap": _CALM, **_worth(5, 2)},
+        severity="error",
+    ),
+    Faulty(
+        "two large maps of fine texture that lose nothing",
+        ("a",),
+        story="layer a; train a batch=2 values=2048 x500",
+        measured={"gap": _CALM, **_worth(16, 2)},
+        severity="warning",
+    ),
+    Faulty(
+        "two sequences, folded into dimension 0",
+        ("a",),
+        story="layer a; train a batch=200 values=200 x500",
+        measured=_worth(2.2, 2, rows=100),
+        severity="warning",
+    ),
+    Healthy(
+        "four maps of fine texture",
+        story="layer a; train a batch=4 values=4096 x500",
+        measured=_worth(32, 4),
+        at_most="info",
+    ),
+    Healthy(
+        "two sequences of independent steps, folded",
+        story="layer a; train a batch=200 values=200 x500",
+        measured=_worth(150, 2, rows=100),
+    ),
+    Healthy(
+        "32 sequences, folded",
+        story="layer a; train a batch=3200 values=3200 x500",
+        measured=_worth(40, 32, rows=100),
     ),
     Healthy("sixteen samples", story="layer a; train a batch=16 x500"),
     Healthy(
