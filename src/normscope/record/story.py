@@ -10,7 +10,7 @@ One statement a line (or between `;`). Every `train` forward is followed by a st
 |---|---|---|
 | `model` | fields of `Model` | facts of the model; without it a stepped model called `Net` |
 | `layer NAME` | fields of `Layer` | a norm layer of the model |
-| `train NAMES` | `mode=train\\|eval` `batch=` `values=` `updates=` `momentum=` `recomputed=` `trainable=` `same=` `xN` | training forwards |
+| `train NAMES` | `mode=train\\|eval` `batch=` `values=` `updates=` `momentum=` `recomputed=` `trainable=` `same=` `since=` `steps=` `beside=True` `xN` | training forwards; `beside`: since that step, at steps told before |
 | `infer NAMES` | as above, `blocks=` `steps=` `then=` `root=train\\|eval` `scored=` `feeding=` | inference forwards |
 | `event KIND` | fields of `Event`, `layer=NAME` | something that happened once |
 | `contrast NAME` | fields of `Contrast` | a later call of the step against the first: another forward, or `position=1` |
@@ -114,8 +114,9 @@ class _Teller:
 
     def say_train(self, bare: list[str], named: dict[str, Any], times: int) -> None:
         first = self.recording.steps
-        self.recording.steps += times
-        self._span("training", bare, named, times, first, first + times - 1)
+        if not named.get("beside"):
+            self.recording.steps += times
+        self._span("training", bare, named, times, first, self.recording.steps - 1)
 
     def say_infer(self, bare: list[str], named: dict[str, Any], times: int) -> None:
         self._span("inference", bare, named, times, self.recording.steps, self.recording.steps)
@@ -128,14 +129,14 @@ class _Teller:
     def say_contrast(self, bare: list[str], named: dict[str, Any], _: int) -> None:
         [name] = bare
         facts: dict[str, Any] = {"steps": 30, "samples": 32, "mean_t": 20.0, "log_var_t": 20.0}
-        place = {"forward": int("position" not in named)}
-        last = {"last_step": self.recording.steps}
-        told = Contrast(layer=self.layers[name].id, **(facts | place | last | named))
+        facts |= {"forward": int("position" not in named), "last_step": self.recording.steps}
+        told = Contrast(layer=self.layers[name].id, **(facts | named))
         self.recording.contrasts.append(told)
 
     def say_poll(self, bare: list[str], named: dict[str, Any], _: int) -> None:
         name, step = bare
         self.polls.append((int(step), self.layers[name].id, named))
+
     def say_channels(self, bare: list[str], named: dict[str, Any], _: int) -> None:
         layer = self.layers[bare[0]]
         mean, var = (
@@ -143,7 +144,6 @@ class _Teller:
             for k in ("mean", "var")
         )
         self.recording.channels[layer.id] = Channels(mean, var)
-
 
     def say_loss(self, bare: list[str], _named: dict[str, Any], _: int) -> None:
         step, value = bare

@@ -37,7 +37,8 @@ def training_in_eval_mode(recording: Recording) -> Iterator[Finding]:
 
     ## Known limits
     Evaluation mode from the first training forward on is deliberate (fine-tuning), and so are batch norms in evaluation mode
-    inside a model in training mode (freezing), and modes that alternate more often than evaluations happen. One switch
+    inside a model in training mode (freezing), modes that alternate more often than evaluations happen, and forwards in
+    evaluation mode beside one in training mode at the same step (gradients for an adversarial attack). One switch
     after several evaluations that returned to training mode is an info: it may be a planned freeze.
 
     ## References
@@ -86,6 +87,7 @@ def _lapse(layer: int, trained: list[tuple[Span, Pattern]], evaluated: list[Span
     phases: list[list[tuple[Span, Pattern]]] = []
     updated_from: int | None = None
     of, lapsed = 0, False
+    updating = [s for s, p in trained if any(c.layer == layer and c.batch_stats for c in p.calls)]
     for span, pattern in trained:
         calls = [c for c in pattern.calls if c.layer == layer]
         if not calls:
@@ -94,7 +96,7 @@ def _lapse(layer: int, trained: list[tuple[Span, Pattern]], evaluated: list[Span
             if updated_from is None and any(c.updates for c in calls):
                 updated_from = span.first_step
             lapsed = False
-        elif updated_from is not None and not pattern.training:
+        elif updated_from is not None and not pattern.training and not _beside(span, updating):
             if not lapsed:
                 phases.append([])
             phases[-1].append((span, pattern))
@@ -119,6 +121,20 @@ def _lapse(layer: int, trained: list[tuple[Span, Pattern]], evaluated: list[Span
         returned=_evaluations_before(first, evaluated),
         to_the_end=lapsed,
         site=next((p.site for _, p in spans if p.site), None),
+    )
+
+
+def _beside(span: Span, updating: list[Span]) -> bool:
+    """Whether each step of `span` had a forward in training mode too, as where an attack on the network precedes it.
+
+    The last attack may be one of an evaluation, after the last step.
+    """
+    return any(
+        s.first_step <= span.first_step
+        and span.last_step <= s.last_step + 1
+        and s.steps >= 0.9 * (s.last_step - s.first_step + 1)
+        and s.last_step > s.first_step
+        for s in updating
     )
 
 
@@ -191,6 +207,23 @@ CASES = (
     Healthy(
         "frozen for the last fifth while the model trains",
         story="layer a; train a x80; infer a mode=eval x4; train a mode=eval root=train x20; infer a mode=eval x4",
+    ),
+    Healthy(
+        "an attack in evaluation mode before every step in training mode",
+        story="layer a; train a x200; infer a mode=eval x5; train a mode=eval beside=True since=40 x480 steps=160; "
+        "infer a mode=eval since=40 x5",
+    ),
+    Healthy(
+        "an attack of the last evaluation",
+        story="layer a; train a x200; infer a mode=eval since=150 x5; train a mode=eval beside=True since=150 x150 steps=50; "
+        "train a mode=eval x3; infer a mode=eval x5",
+        at_most="info",
+    ),
+    Faulty(
+        "in training mode in one of four steps only",
+        ("a",),
+        story="layer a; train a x200 steps=50; infer a mode=eval since=40 x5; train a mode=eval beside=True since=40 x150 steps=150",
+        severity="error",
     ),
     Healthy(
         "modes that alternate without an evaluation",
