@@ -6,6 +6,8 @@ import numpy as np
 
 from normscope.evidence import Facts
 from normscope.finding import Confidence, Finding, Measured, Remedy, Severity, Steps
+from normscope.probes import thresholds
+from normscope.probes.results import Gap, Reading, gap_of
 from normscope.record.recording import Event, Layer, Recording
 from normscope.rule import Faulty, Healthy, rule
 
@@ -74,7 +76,8 @@ def non_finite_statistics(recording: Recording) -> Iterator[Finding]:
     ## Known limits
     The step is known up to the interval between two looks at the buffers. Where the loss was not finite or had grown tenfold before, training
     diverged and the statistics only show it: a warning. A variance that is infinite because of a
-    single value per channel looks the same as an overflow. Layers that never ran give an info.
+    single value per channel looks the same as an overflow. Layers that were not seen to run give an info, unless the
+    gap probe found that their model loses by its running statistics.
 
     ## References
     - https://docs.pytorch.org/docs/stable/notes/amp_examples.html
@@ -111,7 +114,10 @@ def judge(
     recording: Recording, layers: list[Layer], event: Event
 ) -> tuple[Severity, Confidence, str]:
     ran = {c.layer for p in recording.patterns.values() for c in p.calls}
-    if recording.patterns and not ran & {x.id for x in layers}:
+    gap = gap_of(recording.measurements.get("gap", ()), layers[0].model)
+    # A layer that calls the kernel itself is not seen to run, but what it costs is.
+    costs = gap is not None and thresholds.staleness(gap) == "error"
+    if recording.patterns and not ran & {x.id for x in layers} and not costs:
         return "info", "high", "The layer never ran, so nothing depends on them."
     before, after = losses_around(recording, event)
     if diverging(before):
@@ -168,7 +174,27 @@ def others(layers: list[Layer]) -> str:
 
 _EVENT = "event nonfinite step=40 since_step=38 layer=a detail=running_mean[3]"
 
+_LOST = Gap(model=0, name="Net", measure="error", unit="1", samples=2000, batches=32,
+    batch=Reading(0.04, 0.003), population=Reading(0.04, 0.003), running=Reading(1.0, 0.0),
+    stale=Reading(0.96, 0.004), inconsistent=Reading(0.0, 0.003))  # fmt: skip
+_CALM = Gap(model=0, name="Net", measure="error", unit="1", samples=2000, batches=32,
+    batch=Reading(0.04, 0.003), population=Reading(0.04, 0.003), running=Reading(0.04, 0.003),
+    stale=Reading(0.0, 0.004), inconsistent=Reading(0.0, 0.003))  # fmt: skip
+
 CASES = (
+    Faulty(
+        "a layer that calls the kernel itself, and the model fails with its statistics",
+        ("a",),
+        story=f"layer a; layer b; train b x100; {_EVENT}; loss 10 1.2; loss 37 0.9; loss 60 0.5",
+        measured={"gap": _LOST},
+        severity="error",
+    ),
+    Healthy(
+        "a layer that never ran, and the model loses nothing",
+        story=f"layer a; layer b; train b x100; {_EVENT}",
+        measured={"gap": _CALM},
+        at_most="info",
+    ),
     Faulty(
         "one bad batch, loss finite",
         ("a",),

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from normscope.finding import Finding, Measured, Remedy, Severity
 from normscope.probes import thresholds
 from normscope.probes.results import Gap, LayerGap, Reading
+from normscope.record.recording import Recording
 from normscope.rule import Faulty, Healthy, rule
 
 
 @rule("NS408", severity="error", since="0.1.0")
-def stale_statistics(gap: Gap) -> Iterator[Finding]:
+def stale_statistics(gap: Gap, recording: Recording) -> Iterator[Finding]:
     """The running statistics do worse than recomputed ones on the same data.
 
     ## What it checks
@@ -34,14 +35,15 @@ def stale_statistics(gap: Gap) -> Iterator[Finding]:
 
     ## Known limits
     The probe sees the end of the run only. Below 1000 samples confidence is at most medium; without targets a
-    distance between outputs is a warning at most, because nothing says which of them is better. A rise in loss that
+    distance between outputs is a warning at most, because nothing says which of them is better; and it is silent
+    where the last training used the stored statistics (frozen norms), which are then part of the function that was learned. A rise in loss that
     leaves the decisions alone is an info, and so is a model that the script never evaluates while it evaluates others.
 
     ## References
     - Wu & Johnson, *Rethinking "Batch" in BatchNorm*, 2021, section 3. https://arxiv.org/abs/2105.07576
     """
     severity = thresholds.staleness(gap)
-    if severity is None:
+    if severity is None or (gap.measure == "output" and _trained_with_them(gap.model, recording)):
         return
     layers = _carriers(gap)
     yield Finding(
@@ -60,6 +62,19 @@ def stale_statistics(gap: Gap) -> Iterator[Finding]:
             ),
         ),
     )
+
+
+def _trained_with_them(model: int, recording: Recording) -> bool:
+    """Whether the last training forwards through the model normalized with the stored statistics, as fine-tuning does."""
+    last = [
+        max(calls, key=lambda pair: pair[0])[1]
+        for x in recording.layers.values()
+        if x.model == model and x.kind == "batch"
+        if (
+            calls := [(s.last_step, c.batch_stats) for s, _, c in recording.calls(x.id, "training")]
+        )
+    ]
+    return bool(last) and not any(last)
 
 
 def _measured(gap: Gap) -> tuple[Measured, ...]:
@@ -138,31 +153,54 @@ def _gap(b: float, c: float, noise: float = 0.005, **more: object) -> dict[str, 
 _OFF = LayerGap(layer=0, path="bn1", mean_shift=0.8, log_sd=0.5, floor=0.05, share=0.9)
 _RIGHT = LayerGap(layer=1, path="bn2", mean_shift=0.02, log_sd=0.01, floor=0.05, share=0.0)
 
+_RUN = "layer bn1; train bn1 x9"
+
 CASES = (
     Faulty(
         "one layer carries it",
         ("bn1",),
+        story=_RUN,
         measured=_gap(0.01, 0.1, layers=(_OFF, _RIGHT)),
         severity="error",
     ),
     Faulty(
         "without targets",
         ("bn1",),
+        story=_RUN,
         measured=_gap(0.1, 1.2, measure="output", layers=(_OFF,)),
         severity="warning",
     ),
-    Faulty("a loss of its own unit", (), measured=_gap(0.1, 0.3, measure="loss", unit="loss")),
+    Faulty(
+        "a loss of its own unit",
+        (),
+        story=_RUN,
+        measured=_gap(0.1, 0.3, measure="loss", unit="loss"),
+    ),
     Healthy(
         "never evaluated: a copy that a learning-rate search threw away",
+        story=_RUN,
         measured=_gap(0.01, 0.3, relied_on=False),
         at_most="info",
     ),
-    Healthy("agree", measured=_gap(0.02, 0.021)),
-    Healthy("within the noise", measured=_gap(0.1, 0.15, noise=0.02)),
-    Healthy("below half a point", measured=_gap(0.02, 0.024, noise=0.001)),
-    Healthy("running statistics are better", measured=_gap(0.1, 0.05)),
+    Healthy(
+        "without targets, fine-tuned with frozen norms",
+        story="layer bn1; train bn1 x9; train bn1 mode=eval x9",
+        measured=_gap(0.1, 1.2, measure="output", layers=(_OFF,)),
+    ),
+    Faulty(
+        "frozen norms, and the decisions are worse",
+        ("bn1",),
+        story="layer bn1; train bn1 x9; train bn1 mode=eval x9",
+        measured=_gap(0.01, 0.1, layers=(_OFF, _RIGHT)),
+        severity="error",
+    ),
+    Healthy("agree", story=_RUN, measured=_gap(0.02, 0.021)),
+    Healthy("within the noise", story=_RUN, measured=_gap(0.1, 0.15, noise=0.02)),
+    Healthy("below half a point", story=_RUN, measured=_gap(0.02, 0.024, noise=0.001)),
+    Healthy("running statistics are better", story=_RUN, measured=_gap(0.1, 0.05)),
     Healthy(
         "a small loss, doubled, same decisions",
+        story=_RUN,
         measured=_gap(
             0.002,
             0.004,
@@ -175,6 +213,7 @@ CASES = (
     ),
     Healthy(
         "a higher loss, same decisions",
+        story=_RUN,
         measured=_gap(
             0.1, 0.2, measure="loss", unit="nats", error_running=0.03, error_population=0.029
         ),
