@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NONE = object()  # no running mean
 FOLDED = 8  # sampled steps that are folded at a time
 BARREN = 32  # steps without two calls of any layer, after which the loop has changed
-SHARE, CREDIT = 0.2, 0.005  # of the budget, and seconds: enough for a few steps of a short run
+SPACING = 4  # a step is read after a quarter of the steps before it, whatever it costs: twenty of the first two hundred
 
 
 class PerCall:
@@ -42,7 +42,7 @@ class PerCall:
         self._taken: list[Taken] = []
         self._barren = 0
         self._hooks = 0.0  # seconds within the forwards of this step
-        self._spent = 0.0
+        self._next = 0  # the step from which on the next one is wanted
         self._cost = 2e-4  # of one sampled step, learned
 
     def before(
@@ -82,9 +82,8 @@ class PerCall:
     def due(self) -> bool:
         """Whether the next step is to be read, and therefore recorded in full."""
         if not self.sampling and self._several:
-            schedule = self.observer.schedule
-            own = SHARE * schedule.budget * schedule.loop + CREDIT
-            self.sampling = self._spent + self._cost <= own or schedule.affords(self._cost)
+            wanted = self.observer.steps.count >= self._next
+            self.sampling = wanted or self.observer.schedule.affords(self._cost)
         return self.sampling
 
     def close(self) -> None:
@@ -93,6 +92,8 @@ class PerCall:
             began = perf_counter()
             if self.contrasts.add([t for t in self._taken if t.forward.used and t.complete]):
                 self.sampling, self._barren = False, 0
+                step = self.observer.steps.count
+                self._next = step + max(1, step // SPACING)
                 if self.contrasts.waiting >= FOLDED:
                     self.contrasts.fold()
             else:
@@ -107,7 +108,6 @@ class PerCall:
             hooks, self._hooks = self._hooks, 0.0
             self.observer.schedule.charge(hooks, measuring=True)
             self.observer.books.measured += took
-            self._spent += hooks + took
             self._cost = 0.7 * self._cost + 0.3 * (hooks + took)
         self._several |= self._found - self._barred
         self._found.clear()
@@ -115,9 +115,7 @@ class PerCall:
 
     def refresh(self) -> None:
         """Bring the recording up to date."""
-        began = perf_counter()
         self.contrasts.write()
-        self._spent += perf_counter() - began
 
 
 def readable(mean: torch.Tensor | None, var: torch.Tensor | None) -> bool:
