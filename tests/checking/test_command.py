@@ -132,3 +132,11 @@ def test_bad_input_is_one_line(words, told, capsys):
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("normscope: ")
     assert told in last
+
+
+@pytest.mark.parametrize("formats", [("github", "sarif"), ("sarif", "github")])
+def test_annotations_go_to_the_terminal_and_sarif_to_the_file(formats, folder, capsys):
+    words = [w for f in formats for w in ("--format", f)]
+    check("checked_nets.py:wrong", "--input", "4,12,5", *words, "--output", "found.sarif")
+    assert capsys.readouterr().out.startswith("::error ")
+    assert json.loads((folder / "found.sarif").read_text())["version"] == "2.1.0"

@@ -95,9 +95,10 @@ def publish(rendered: Rendered, outputs: Sequence[Output], *, to_stderr: bool) -
         if format_ == "text":
             rendered.show(Console(stderr=to_stderr))
         else:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(rendered.encode(format_).rstrip() + b"\n")
-            sys.stdout.buffer.flush()
+            stream = sys.stderr if to_stderr else sys.stdout
+            stream.flush()
+            stream.buffer.write(rendered.encode(format_).rstrip() + b"\n")
+            stream.buffer.flush()
     for output in files:
         write(output, rendered.encode(output.format))
     return [o.path for o in files if o.path is not None]

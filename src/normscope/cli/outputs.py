@@ -17,6 +17,7 @@ SUFFIXES: Mapping[str, Format] = {
     ".txt": "text",
     ".sarif": "sarif",
 }
+READ_THERE: tuple[Format, ...] = ("text", "github")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,9 @@ def outputs_of(config: Config, *, to_stdout: bool) -> tuple[Output, ...]:
 
 
 def _on_terminal(formats: list[Format], count: int, *, to_stdout: bool) -> set[int]:
-    """The places of the `count` formats that get no file: texts first."""
-    able = [i for i, f in enumerate(formats) if f == "text"]
-    others = [i for i, f in enumerate(formats) if f != "text"]
+    """The places of the `count` formats that get no file: those that are meant to be read from there first."""
+    able = [i for i, f in enumerate(formats) if f in READ_THERE]
+    others = [i for i, f in enumerate(formats) if f not in READ_THERE]
     if to_stdout:
         able += others
     if len(able) < count:
