@@ -8,7 +8,7 @@ from normscope.evidence import Facts
 from normscope.finding import Confidence, Finding, Measured, Remedy, Severity, Steps
 from normscope.probes import thresholds
 from normscope.probes.results import Gap, Reading, gap_of
-from normscope.record.recording import Event, Layer, Recording
+from normscope.record.recording import Channels, Event, Layer, Recording
 from normscope.rule import Faulty, Healthy, rule
 
 BLOW_UP = 10.0  # a loss that grew by this factor was diverging already
@@ -16,11 +16,7 @@ BLOW_UP = 10.0  # a loss that grew by this factor was diverging already
 
 def in_the_buffers(facts: Facts) -> Iterator[Finding]:
     """Without a run: what a checkpoint brought along."""
-    lost = {
-        x.path: int((~(np.isfinite(c.running_mean) & np.isfinite(c.running_var))).sum())
-        for x in facts.layers
-        if (c := facts.stored.get(x.id)) is not None
-    }
+    lost = {x.path: _not_finite(c) for x in facts.layers if (c := facts.stored.get(x.id))}
     lost = {path: channels for path, channels in lost.items() if channels}
     if not lost:
         return
@@ -34,6 +30,10 @@ def in_the_buffers(facts: Facts) -> Iterator[Finding]:
         measured=(Measured("layers with non-finite statistics", len(lost), "layers", high=0),),
         repairs=(_reset(first),),
     )
+
+
+def _not_finite(stored: Channels) -> int:
+    return int((~(np.isfinite(stored.running_mean) & np.isfinite(stored.running_var))).sum())
 
 
 def _reset(path: str) -> Remedy:
@@ -56,7 +56,7 @@ def non_finite_statistics(recording: Recording) -> Iterator[Finding]:
 
     ## What it checks
     The first step at which a running mean or variance was not finite, in which layer and channel, and whether the loss
-    was finite before and after.
+    was finite before and after. And statistics that were finite in every look and are not at the end, after a conversion.
 
     ## Why it matters
     One batch is enough: $(1-α) · NaN + α · x$ stays NaN for ever, also where a gradient scaler or
@@ -106,6 +106,41 @@ def non_finite_statistics(recording: Recording) -> Iterator[Finding]:
             measured=(
                 Measured("layers with non-finite statistics", len(layers), "layers", high=0),
             ),
+            repairs=(_reset(layer.path),),
+        )
+    told = {x.id for events in first.values() for x, _ in events}
+    yield from since_the_last_look(recording, told)
+
+
+def since_the_last_look(recording: Recording, told: set[int]) -> Iterator[Finding]:
+    """Statistics that were finite as long as the run was looked at, and are not at its end: a conversion, an edit."""
+    lost: dict[int, list[tuple[Layer, int]]] = {}
+    ran = {c.layer for p in recording.patterns.values() for c in p.calls}
+    for layer in recording.layers.values():
+        stored = recording.channels.get(layer.id) if layer.id in ran - told else None
+        if stored is not None and (many := _not_finite(stored)):
+            lost.setdefault(layer.model, []).append((layer, many))
+    for model, found in lost.items():
+        ids = {x.id for x, _ in found}
+        used = [
+            s.last_step
+            for s in recording.spans
+            if s.kind == "inference" and s.last_step >= recording.steps
+            for c in recording.patterns[s.pattern].calls
+            if c.layer in ids and not c.batch_stats
+        ]
+        layer, many = found[0]
+        yield Finding(
+            f"After the last step the running statistics of `{layer.path}` became infinite or NaN in {many} of its {layer.channels} "
+            f"channels{others([x for x, _ in found])}{', and inference used them' if used else ''}: they were finite in every look before. A conversion "
+            "to half precision does that beyond 65504; scale the input of this layer down.",
+            severity="error" if used else "warning",
+            confidence="high",
+            model=recording.models[model].name,
+            layers=tuple(x.path for x, _ in found),
+            site=layer.site,
+            steps=Steps(recording.steps, recording.steps, 1),
+            measured=(Measured("layers with non-finite statistics", len(found), "layers", high=0),),
             repairs=(_reset(layer.path),),
         )
 
@@ -225,6 +260,26 @@ CASES = (
         ("a",),
         story="layer a; train a x100; event nonfinite step=0 layer=a",
         severity="error",
+    ),
+    Faulty(
+        "finite in training, infinite in half precision",
+        ("a",),
+        story="layer a; layer b; train a,b x100; infer a,b mode=eval x4; channels a mean=900.0 var=inf; channels b mean=0.0 var=1.0",
+        severity="error",
+    ),
+    Faulty(
+        "converted for export only",
+        ("a",),
+        story="layer a; train a x100; channels a mean=900.0 var=inf",
+        severity="warning",
+    ),
+    Healthy(
+        "a copy that never ran",
+        story="layer a; layer b; train a x100; infer a mode=eval; channels b mean=900.0 var=inf",
+    ),
+    Healthy(
+        "finite at the end",
+        story="layer a; train a x100; infer a mode=eval x4; channels a mean=900.0 var=65000.0",
     ),
     Healthy("finite", story="layer a; train a x100; infer a mode=eval"),
     Healthy("loss NaN, statistics finite", story="layer a; train a x100; loss 10 1.2; loss 30 nan"),
