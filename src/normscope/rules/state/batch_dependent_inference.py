@@ -9,6 +9,7 @@ from normscope.record.recording import Layer, Model, Pattern, Recording, Span
 from normscope.rule import Faulty, Healthy, rule
 
 COUPLED = 0.01  # standard deviations of the output; rounding is four orders of magnitude below
+Use = tuple[Span, Pattern, tuple[int, ...]]  # forwards, what they did, the layers in question
 
 
 def by_graph(graph: Graph) -> Iterator[Finding]:
@@ -85,7 +86,7 @@ def batch_dependent_inference(recording: Recording) -> Iterator[Finding]:
     """
     gaps = {g.model: g for g in recording.measurements.get("gap", []) if isinstance(g, Gap)}
     for model in recording.models.values():
-        uses = [u for s in recording.spans if (u := _use(recording, model, s))]
+        uses = uses_of(recording, model)
         layers = dict.fromkeys(k for _, _, used in uses for k in used)
         if layers:
             yield _finding(
@@ -96,9 +97,23 @@ def batch_dependent_inference(recording: Recording) -> Iterator[Finding]:
             )
 
 
-def _use(
-    recording: Recording, model: Model, span: Span
-) -> tuple[Span, Pattern, tuple[int, ...]] | None:
+def uses_of(recording: Recording, model: Model) -> list[Use]:
+    """Forwards of `model` in evaluation mode that used the batch's statistics and did not merely recompute the stored ones."""
+    uses = [u for s in recording.spans if (u := _use(recording, model, s))]
+    # Sizes that differ within one block make several spans: the first counts it, the last tells what followed.
+    blocks = sum(s.blocks for s, _, _ in uses)
+    excused = sum(_excused(s) for s, _, _ in uses)
+    if excused >= max(blocks, 1):
+        return []
+    return [u for u in uses if not 0 < u[0].blocks <= _excused(u[0])]
+
+
+def _excused(span: Span) -> int:
+    """Blocks that an ordinary evaluation followed: they recomputed the statistics."""
+    return span.followed_by.get("evaluation", 0)
+
+
+def _use(recording: Recording, model: Model, span: Span) -> Use | None:
     """The layers that used the batch's statistics in the forwards of `span`, a judged one of `model` in evaluation mode."""
     pattern = recording.patterns[span.pattern]
     if pattern.model != model.id or span.kind != "inference" or pattern.training:
@@ -115,13 +130,12 @@ def _use(
     )
     # A model is built, traced and probed before its first step: that is no evaluation of a trained model.
     early = bool(recording.steps) and span.last_step < 1
-    excused = span.followed_by.get("evaluation", 0) >= span.blocks
-    return (span, pattern, used) if used and not (recomputes or early or excused) else None
+    return (span, pattern, used) if used and not (recomputes or early) else None
 
 
 def _finding(
     model: Model,
-    uses: list[tuple[Span, Pattern, tuple[int, ...]]],
+    uses: list[Use],
     layers: list[Layer],
     gap: Gap | None,
 ) -> Finding:
@@ -130,7 +144,7 @@ def _finding(
     site = next((p.site for _, p, _ in uses if p.site), None)
     where = f" at {site}" if site else ""
     coupling = gap.coupling if gap else None
-    severity, confidence = _weight(model, uses, coupling)
+    severity, confidence = weight(model, uses, coupling)
     proof = (
         f" Other batch mates change an output by {coupling:.2g} of its standard deviation."
         if coupling is not None
@@ -160,9 +174,8 @@ def _finding(
     )
 
 
-def _weight(
-    model: Model, uses: list[tuple[Span, Pattern, tuple[int, ...]]], coupling: float | None
-) -> tuple[Severity, Confidence]:
+def weight(model: Model, uses: list[Use], coupling: float | None) -> tuple[Severity, Confidence]:
+    """How much it matters: by what the probe measured, else by whether anything was scored."""
     if coupling is not None and coupling <= COUPLED:
         return "info", "medium"
     if (
@@ -231,6 +244,18 @@ CASES = (
     Healthy(
         "statistics recomputed in an otherwise evaluated model",
         story="layer a; train a x50; infer a root=eval x9 then=evaluation; infer a mode=eval scored=1",
+    ),
+    Faulty(
+        "batches of two sizes, nothing recomputed",
+        ("a",),
+        story="layer a tracks=False; train a x50; infer a root=eval updates=False x9 scored=9 then=training; "
+        "infer a root=eval updates=False batch=7 blocks=0 scored=1; train a x50",
+        severity="error",
+    ),
+    Healthy(
+        "statistics recomputed with batches of two sizes",
+        story="layer a; train a x50; infer a root=eval x9 blocks=0; infer a root=eval batch=7 then=evaluation; "
+        "infer a mode=eval scored=1",
     ),
     Healthy(
         "one sample at a time",
