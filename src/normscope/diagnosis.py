@@ -221,7 +221,16 @@ def _silent(recording: Recording, graphs: Sequence[Graph]) -> list[Layer]:
     """Norm layers that never ran; of a model that was only looked at, those that no graph holds."""
     if recording.status != CHECKED:
         called = {c.layer for p in recording.patterns.values() for c in p.calls}
-        return [x for x in recording.layers.values() if x.id not in called]
+        # Calls inside compiled code are not seen: there nobody can say which layers never ran.
+        seen = {recording.layers[i].model for i in called}
+        hidden = {m.id for m in recording.models.values() if m.compiled}
+        if recording.events_of("compiled"):
+            hidden |= set(recording.models) - seen
+        return [
+            x
+            for x in recording.layers.values()
+            if x.id not in called and not x.updates and x.model not in hidden
+        ]
     paths = {n.path for g in graphs for n, _ in g.norms()}
     return [x for x in recording.layers.values() if graphs and x.path not in paths]
 

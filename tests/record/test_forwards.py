@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -164,6 +166,62 @@ def test_scored_forwards(observed: Observing) -> None:
                 if i % 2:
                     F.cross_entropy(logits, y)
     assert only_span(run.recording, "inference").scored == 2
+
+
+SCORES: dict[str, tuple[Callable[[torch.Tensor], object], int]] = {
+    "the output against a number": (lambda out: out > 0.5, 4),
+    "what was made of it": (lambda out: torch.sigmoid(out) >= 0.5, 4),
+    "a column of it": (lambda out: out[:, 0] < 0.75, 4),
+    "as a method": (lambda out: out.sigmoid().le(0.5), 4),
+    "against a number in a tensor": (lambda out: out > torch.tensor(0.5), 4),
+    "one number for all": (lambda out: out.mean() > 0.5, 0),
+    "one number for each class": (lambda out: out.mean(0) > 0.5, 0),
+    "a column of something else": (lambda out: (out * 2)[:, 0] > 0.5, 0),
+    "two tensors": (lambda out: out > out.flip(0), 0),
+    "whole numbers": (lambda out: torch.arange(16) < 3, 0),
+    "looked at only": (lambda out: out.norm(), 0),
+}
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_an_output_against_a_threshold_is_scored(observed: Observing, name: str) -> None:
+    score, times = SCORES[name]
+    with observed() as run:
+        net = single()
+        train(net, sgd(net), 2)
+        net.eval()
+        with torch.no_grad():
+            for _ in range(4):
+                score(net(batch()[0]))
+    assert only_span(run.recording, "inference").scored == times
+
+
+def test_one_number_for_each_sample_of_a_model_that_gives_one(observed: Observing) -> None:
+    with observed() as run:
+        net = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 1))
+        optimizer = sgd(net)
+        for _ in range(2):
+            x, y = batch()
+            F.binary_cross_entropy_with_logits(net(x).squeeze(1), y.float()).backward()
+            optimizer.step()
+        net.eval()
+        with torch.no_grad():
+            for _ in range(4):
+                x = torch.randn(16, 4)
+                _ = torch.sigmoid(net(x).squeeze(1)) > 0.5
+    assert only_span(run.recording, "inference").scored == 4
+
+
+def test_a_threshold_inside_a_model_scores_nothing(observed: Observing) -> None:
+    class Gate(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * (x > 0.5)
+
+    with observed() as run:
+        net = nn.Sequential(nn.BatchNorm1d(4), Gate(), nn.Linear(4, 3))
+        train(net, sgd(net), 2)
+        evaluate(net, 3)
+    assert only_span(run.recording, "inference").scored == 0
 
 
 def test_a_fixed_test_batch_between_training_batches_is_itself(observed: Observing) -> None:

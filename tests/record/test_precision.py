@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from normscope.diagnosis import coverage
 from record.conftest import Observing
-from record.loops import Net, batch, calls_in, evaluate, only_span, sgd, single, spans
+from record.loops import Net, batch, calls_in, evaluate, only_span, sgd, single, spans, train
 
 
 def test_autocast(observed: Observing) -> None:
@@ -130,11 +131,31 @@ def test_a_compiled_model(observed: Observing) -> None:
     assert [(m.name, m.compiled) for m in r.models.values()] == [("Net", True)]
     assert [(x.path, x.updates) for x in r.layers.values()] == [("body.1", 4), ("last", 4)]
     assert only_span(r, "training").forwards == 4
+    assert coverage(r).unobserved_layers == ()
     # The running statistics themselves are read all the same.
     assert r.polls is not None
     assert r.polls.steps.tolist() == [0, 1, 2, 3, 4]
     last = r.polls.values["running_var_max"][-1]
     assert last.tolist() == [float(m.running_var.max()) for m in (net.body[1], net.last)]
+    torch.compiler.reset()
+
+
+def test_a_model_compiled_in_place(observed: Observing) -> None:
+    class Layered(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.head = nn.LayerNorm(4), nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.norm(x))
+
+    torch.compiler.reset()
+    with observed() as run:
+        net = Layered()
+        net.compile(backend="eager")
+        train(net, sgd(net), 3)
+    # Its calls cannot be seen, which is not the same as that it was never called.
+    assert coverage(run.recording).unobserved_layers == ()
     torch.compiler.reset()
 
 

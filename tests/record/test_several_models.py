@@ -71,6 +71,30 @@ def test_the_order_of_dcgan(observed: Observing) -> None:
     assert layer.updates == 5
 
 
+def test_what_a_model_reads_was_made_of_an_output_that_is_gone(observed: Observing) -> None:
+    with observed() as run:
+        body, head = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8)), nn.Linear(8, 3)
+        optimizer = torch.optim.SGD([*body.parameters(), *head.parameters()], lr=0.1)
+        for _ in range(4):
+            x, y = batch()
+            optimizer.zero_grad()
+            F.cross_entropy(head(F.relu(body(x) + 1)), y).backward()
+            optimizer.step()
+    models = run.recording.models
+    assert [m.feeds for m in models.values()] == [(1,), ()]
+
+
+def test_a_model_that_reads_only_data_is_fed_by_none(observed: Observing) -> None:
+    with observed() as run:
+        one, two = single(), single()
+        optimizer = torch.optim.SGD([*one.parameters(), *two.parameters()], lr=0.1)
+        for _ in range(4):
+            x, y = batch()
+            F.cross_entropy(one(x) + two(F.relu(x + 1)), y).backward()
+            optimizer.step()
+    assert [m.feeds for m in run.recording.models.values()] == [(), ()]
+
+
 def test_inference_that_feeds_another_models_forward(observed: Observing) -> None:
     with observed() as run:
         encoder, head = single(), nn.Sequential(nn.Linear(3, 3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -190,3 +191,58 @@ def test_leaving_the_process_is_an_exit(tmp_path: Path, code: int | None, status
         sys.exit(code)
     assert load(run.path).status == status
     assert load(run.path).steps == 2
+
+
+BOUND_BEFORE = """
+import sys, tempfile
+from pathlib import Path
+import torch
+from torch import nn
+from torch.nn.functional import batch_norm, cross_entropy
+
+where = Path(tempfile.mkdtemp())
+import normscope
+from normscope.record.store import load
+
+net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+mean, var = torch.zeros(4), torch.ones(4)
+with normscope.watch(net, record=where / "r.nscope"):
+    for _ in range(3):
+        x, y = torch.randn(16, 4), torch.randint(3, (16,))
+        loss = cross_entropy(net(batch_norm(x, mean, var, training=True)), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    active = sys.modules["normscope.record.torch"].active()
+    print([b.loss for b in active.kept.batches[1]])
+r = load(where / "r.nscope")
+assert not r.events_of("observer-error"), r.events
+print(r.steps, [m.name for m in r.models.values()])
+print(cross_entropy is nn.functional.cross_entropy)
+"""
+
+
+def test_functions_that_the_script_bound_before_are_seen() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BOUND_BEFORE], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert said[0] == str(["cross_entropy"] * 3)
+    assert said[1:] == ["3 ['functions', 'Sequential']", "True"]
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    script = """
+import os
+import torch
+os.chdir("gone")
+os.rmdir(os.getcwd())
+from normscope.graph.torch.location import shown
+print(shown("/somewhere/train.py"))
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("/somewhere/train.py\n", "")

@@ -32,7 +32,15 @@ _OURS = os.path.dirname(normscope.__file__) + os.sep
 _STANDARD = (sysconfig.get_path("stdlib") + os.sep, sysconfig.get_path("platstdlib") + os.sep)
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
-_STARTED_IN = os.path.join(os.getcwd(), "")
+
+def _working_directory() -> str:
+    try:
+        return os.path.join(os.getcwd(), "")
+    except OSError:  # it was deleted: every file is shown in full
+        return ""
+
+
+_STARTED_IN = _working_directory()
 _kinds: dict[str, str] = {}
 # Functions of ours that call a model themselves: above them nobody's line called it.
 CALLERS: set[CodeType] = set()

@@ -48,5 +48,13 @@ class Losses:
             targets.note_score(x, observer.registry.roots, observer.activity)
 
     @guarded
+    def threshold(self, x: Any, other: Any) -> None:
+        """A tensor is compared with one number, which decides about each of its entries."""
+        observer = self.observer
+        single = isinstance(other, (int, float)) or (type(other) in PLAIN and other.numel() == 1)
+        if type(x) in PLAIN and single and not observer.backwards.running:
+            targets.note_score(x, observer.registry.roots, observer.activity, threshold=True)
+
+    @guarded
     def scaled(self, loss: Any, scaled: Any) -> None:
         self.observer.scalars.on_scaled(loss, scaled)

@@ -9,7 +9,9 @@ function, and a compiled graph is the same with and without observation.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -48,7 +50,9 @@ if not compiling() and (observer := live[0]) is not None:
     observer.routine.used = True  # of a counted step: no more than this
 """
 DECISIONS = ("argmax", "max", "topk")  # a class decision, when they meet a model's output
+THRESHOLDS = ("__gt__", "__ge__", "__lt__", "__le__", "gt", "ge", "lt", "le")
 _taught: list[bool] = []
+_wrappers: dict[int, Callable[..., Any]] = {}  # by the id of the original
 originals: dict[str, Callable[..., Any]] = {}
 
 
@@ -68,6 +72,8 @@ def install() -> None:
         _patch(torch, name, _decision)
         # TorchScript takes `torch.max` for its builtin by identity.
         _register_builtin(getattr(torch, name), f"aten::{name}")
+    for name in THRESHOLDS:
+        _patch(torch.Tensor, name, _threshold, key=f"Tensor.{name}")
     run_back = functools.partial(asking, question=BACKWARD, otherwise=_backward)
     _patch(torch.autograd, "backward", run_back)
     _patch(torch.autograd, "grad", _backward)
@@ -75,13 +81,28 @@ def install() -> None:
     _patch(torch, "compile", _compile)
     _patch(torch.jit, "script", _script)
     _patch(torch_script, "script", _script)
+    _rebind()
 
 
 def _patch(
     owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]], key: str = ""
 ) -> None:
     original = originals.setdefault(key or name, getattr(owner, name))
-    setattr(owner, name, functools.update_wrapper(make(original), original))
+    wrapper = functools.update_wrapper(make(original), original)
+    setattr(owner, name, wrapper)
+    if isinstance(owner, ModuleType):
+        _wrappers[id(original)] = wrapper
+
+
+def _rebind() -> None:
+    """Names that `from torch.nn.functional import …` bound before, in modules outside the framework, follow."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in ("torch", "normscope") or not isinstance(module, ModuleType):
+            continue
+        space = vars(module)
+        for key, value in list(space.items()):
+            if (wrapper := _wrappers.get(id(value))) is not None:
+                space[key] = wrapper
 
 
 def _batch_norm(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,6 +162,15 @@ def _decision(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(input, *args, **kwargs)
 
     return decision
+
+
+def _threshold(original: Callable[..., Any]) -> Callable[..., Any]:
+    def compare(self: Any, other: Any) -> Any:
+        if not is_compiling() and (observer := live.observer[0]) and not observer.inside:
+            observer.losses.threshold(self, other)
+        return original(self, other)
+
+    return compare
 
 
 def _call(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ from normscope.record.torch.roots import Root
 PLAIN = (torch.Tensor, nn.Parameter)
 EARLY = 50  # steps within which autograd graphs are searched: what feeds what is decided by then
 COMPARED = 32  # comparisons of contents after which the habit of a loop is known
+MADE_BY = "normscope.model"  # where an autograd node says whose output it made
 SAMPLE = 4096  # values that stand for a tensor's content
 
 
@@ -62,7 +63,13 @@ def _content(x: torch.Tensor) -> torch.Tensor:
 def note_outputs(forward: Forward, tensors: list[torch.Tensor], *, alone: bool) -> None:
     """Remember the outputs, weakly. Their storages too, unless there is no other model that could read them."""
     forward.root.last_outputs = [weakref.ref(t) for t in tensors]
-    forward.root.output_shape = tensors[0].shape[1:] if tensors else None
+    forward.root.output_shape = tensors[0].shape if tensors else None
+    if forward.step <= EARLY:
+        for tensor in tensors:
+            if tensor.grad_fn is not None:
+                # The tensor may be gone when another model reads what was made of it: its node stays.
+                notes: Any = tensor.grad_fn.metadata  # PyTorch's stub takes it for a method
+                notes[MADE_BY] = forward.root.record.id
     if not alone:
         forward.root.recent = [(StorageWeakRef(t.untyped_storage()), forward) for t in tensors]
 
@@ -84,10 +91,9 @@ def _reaches(tensor: torch.Tensor, other: Root, step: int) -> bool:
     """Whether a few autograd nodes back from `tensor` lies an output of `other`."""
     if tensor.grad_fn is None or step > EARLY:
         return False
-    wanted = {t.grad_fn for ref in other.last_outputs if (t := ref()) is not None} - {None}
     level: list[Any] = [tensor.grad_fn]
     for _ in range(4):
-        if any(node in wanted for node in level):
+        if any(node.metadata.get(MADE_BY) == other.record.id for node in level):
             return True
         level = [n for node in level for n, _ in node.next_functions if n is not None][:16]
     return False

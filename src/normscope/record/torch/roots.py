@@ -33,7 +33,7 @@ class Root:
             False  # runs with parameters that are not its own (torch.func.functional_call)
         )
         self.recent: list[Any] = []  # weak references to the storages of the latest outputs
-        self.output_shape: torch.Size | None = None  # of one sample
+        self.output_shape: torch.Size | None = None  # of the latest first output
         self.last_outputs: list[Any] = []  # weak references to the latest output tensors
         self.last_activity = -1
         self.last_kind = ""

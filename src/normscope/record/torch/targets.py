@@ -15,19 +15,26 @@ from normscope.record.torch.roots import Root
 REDUCTIONS = ("reduction", "reduce", "size_average")
 
 
-def note_score(x: torch.Tensor, roots: list[Root], activity: int) -> None:
+def note_score(
+    x: torch.Tensor, roots: list[Root], activity: int, *, threshold: bool = False
+) -> None:
     """A loss function or a class decision on what an inference forward returned: that forward was scored.
 
     The output itself, or what was made of outputs since (joined, soft-maxed): a tensor of the same shape for each
-    sample, met before anything is trained again.
+    sample, met before anything is trained again. Against a threshold also a view of the output, and one number for each
+    sample of a model that gives one.
     """
     for root in roots:
-        block = root.last_block
+        block, shape = root.last_block, root.output_shape
         if block is None or block[1][0] != "inference":
             continue
-        same = any(ref() is x for ref in root.last_outputs)
-        alike = block[1][1] == activity and x.ndim > 1 and x.shape[1:] == root.output_shape
-        if same or alike:
+        alike = bool(shape) and x.ndim > 1 and x.shape[1:] == shape[1:]
+        if shape and threshold:
+            single = x.ndim == 1 and shape.numel() == shape[0] == x.shape[0] > 1
+            alike = x.is_floating_point() and (alike or single)
+        outputs = [t for ref in root.last_outputs if (t := ref()) is not None]
+        same = any(t is x or (threshold and x._base is t) for t in outputs)
+        if same or (alike and block[1][1] == activity):
             block[0].scored += 1
             return
 
