@@ -78,7 +78,7 @@ def test_json_on_stdout_is_json_alone(capsys):
 
 def test_annotations(capsys):
     check("checked_nets.py:wrong", "--input", "4,12,5", "--format", "github")
-    [line] = capsys.readouterr().out.splitlines()
+    line, *_ = capsys.readouterr().out.splitlines()
     assert re.match(r"::error file=\S*checked_nets\.py,line=\d+,", line)
     assert ",title=NS105 wrong-axis::" in line
 
