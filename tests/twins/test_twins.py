@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,7 +49,18 @@ def _is_twin(item: pytest.Item) -> bool:
     return getattr(item, "originalname", "") == "test_twin"
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda c: c.name)
+def chosen() -> Iterator[object]:
+    """Every script; slow are all but the first pair of each rule, the frozen pairs, and every second healthy script."""
+    seen: Counter[str] = Counter()
+    for case in cases():
+        kind = "healthy" if case.name.startswith("healthy/") else case.path.parent.parent.name
+        rule = case.path.parent.name.split("_")[0]
+        first = {"healthy": seen["healthy"] % 2 == 0, "frozen": True}.get(kind, seen[rule] < 2)
+        seen["healthy" if kind == "healthy" else rule] += 1
+        yield pytest.param(case, id=case.name, marks=() if first else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("case", chosen())
 def test_twin(case: Case, outcome_of: Outcomes) -> None:
     outcome = outcome_of(case)
     assert right(case, outcome), explain(case, outcome)
