@@ -60,7 +60,7 @@ def chosen() -> Iterator[object]:
         yield pytest.param(case, id=case.name, marks=() if first else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("case", chosen())
+@pytest.mark.parametrize("case", list(chosen()))
 def test_twin(case: Case, outcome_of: Outcomes) -> None:
     outcome = outcome_of(case)
     assert right(case, outcome), explain(case, outcome)
