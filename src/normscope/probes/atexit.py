@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
-from normscope.probes import gap, replays, roles
+from normscope.probes import averages, gap, replays, roles
 from normscope.record.torch.batches import Kept
 from normscope.record.torch.observer import Observer
 from normscope.record.torch.roots import Root
@@ -29,7 +29,8 @@ def ask(observer: Observer) -> None:
     roots = [
         r
         for r in observer.registry.roots
-        if r.record.parameters_changed and any(x.record.kind == "batch" for x in r.layers)
+        if (r.record.parameters_changed or averages.is_average(observer, r))
+        and any(x.record.kind == "batch" for x in r.layers)
     ]
     for i, root in enumerate(roots):
         # What earlier models left over is the later ones', but none is left without any.
@@ -45,7 +46,7 @@ def ask(observer: Observer) -> None:
 
 def _ask(observer: Observer, root: Root, seconds: float) -> str | None:
     """Probe one model; the reason when it cannot be done."""
-    model, batches = root.module, observer.kept.batches.get(root.record.id, [])
+    model, batches = root.module, averages.batches(observer, root)
     number = root.record.id
     if model is None:
         return "it was gone when the script ended"
@@ -56,7 +57,7 @@ def _ask(observer: Observer, root: Root, seconds: float) -> str | None:
     if number in observer.kept.refused:
         return f"its inputs could not be kept: {observer.kept.refused[number]}"
     known = [(m, x.record) for x in root.layers if isinstance(m := x.module, _BatchNorm)]
-    frozen = roles.frozen(observer)
+    frozen = averages.frozen(observer, root)
     layers = gap.Layers(
         {m: r.id for m, r in known},
         {m: r.path for m, r in known},

@@ -43,6 +43,15 @@ def relied_on(observer: Observer, root: Root) -> bool | None:
     return bool(mine & late) and late <= mine
 
 
+def evaluated(observer: Observer, root: Root) -> bool:
+    """Whether the script ran the model with running statistics, without training it, after its first step."""
+    mine = {x.record.id for x in root.layers}
+    return any(
+        call.layer in mine and not call.batch_stats and span.last_step
+        for span, call in _calls(observer, "inference")
+    )
+
+
 def _trained_until(observer: Observer) -> dict[int, int]:
     """The last step at which each layer was in a training forward."""
     until: dict[int, int] = {}

@@ -82,10 +82,10 @@ class Backwards:
             if observer.losses.awaiting is forward:
                 observer.losses.awaiting = None
             forward.kept = None
-        self._hold(root)
+        self.hold(root)
 
-    def _hold(self, root: Root) -> None:
-        """Keep the models trained last alive for the probes at the end, within a bound on their size."""
+    def hold(self, root: Root) -> None:
+        """Keep the models trained last, and copies of them that are evaluated, alive for the probes at the end, within a bound on their size."""
         if (self.held and self.held[-1][0] is root) or root.module is None or not root.layers:
             return
         self.held = [h for h in self.held if h[0] is not root]

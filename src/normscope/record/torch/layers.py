@@ -11,7 +11,14 @@ import torch
 from torch import nn
 
 from normscope.record.recording import Layer
-from normscope.record.torch.norms import affine_of, batches_tracked, describe, is_fresh, zero_share
+from normscope.record.torch.norms import (
+    affine_of,
+    batches_tracked,
+    describe,
+    is_fresh,
+    is_lazy,
+    zero_share,
+)
 
 
 class NormLayer:
@@ -25,12 +32,14 @@ class NormLayer:
         "record",
         "refused",
         "start",
+        "start_mean",
     )
 
     def __init__(self, record: Layer, module: nn.Module | None) -> None:
         self.record = record
         self._module = None if module is None else weakref.ref(module)
         self.start: list[torch.Tensor] = []  # scale and shift when first seen
+        self.start_mean: torch.Tensor | None = None  # running mean when first seen
         self.last_forward: Any = None
         self.refused = 0
         self.elsewhere = 0  # calls with running statistics that are not the module's own buffers
@@ -38,6 +47,8 @@ class NormLayer:
         if module is not None:
             describe(record, module)
             self.start = [p.detach().clone() for p in affine_of(module)]
+            if (stored := self.buffers()) is not None and not is_lazy(stored[0]):
+                self.start_mean = stored[0].detach().clone()
 
     @property
     def module(self) -> nn.Module | None:
@@ -78,6 +89,9 @@ class NormLayer:
         record.momentum = getattr(module, "momentum", record.momentum)
         if (stored := self.buffers()) is not None:
             record.fresh_at_end = is_fresh(*stored)
+            if self.start_mean is not None and not record.statistics_changed:
+                now = stored[0].detach().to(self.start_mean.device)
+                record.statistics_changed = not torch.equal(now, self.start_mean)
         # PyTorch counts a batch before it refuses it for having one value per channel.
         moved = batches_tracked(module) - self.counter_at_start - self.refused
         record.updates = max(record.updates, moved)

@@ -63,13 +63,18 @@ def clean_path(path: str) -> str:
     return ".".join(parts)
 
 
-def name_of(module: nn.Module) -> str:
-    """The user's class name, also when the model is wrapped."""
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The user's model inside what parallel training, compiling or averaging wrapped around it."""
     for name in WRAPPED:
         inner = getattr(module, name, None)
         if isinstance(inner, nn.Module) and len(list(module.children())) == 1:
-            return name_of(inner)
-    return type(module).__name__
+            return unwrapped(inner)
+    return module
+
+
+def name_of(module: nn.Module) -> str:
+    """The user's class name, also when the model is wrapped."""
+    return type(unwrapped(module)).__name__
 
 
 def affine_of(module: nn.Module | None) -> list[torch.Tensor]:

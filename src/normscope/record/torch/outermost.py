@@ -173,6 +173,8 @@ class Outermost:
         root.pending.append(forward)
         if not hooked:
             self._resolve_unhooked(root, forward)
+            if root.related and forward.step:
+                observer.backwards.hold(root)
         observer.books.flush_when_due()
 
     def _resolve_unhooked(self, root: Root, forward: Forward) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from normscope.graph.model import Site
 from normscope.record.recording import Layer, Model
 from normscope.record.torch.layers import NormLayer
-from normscope.record.torch.norms import clean_path, is_lazy, kind_of, name_of, norms_in
+from normscope.record.torch.norms import clean_path, is_lazy, kind_of, name_of, norms_in, unwrapped
 from normscope.record.torch.roots import Root
 from normscope.record.torch.stack import site_of_module_call
 
@@ -163,10 +163,11 @@ class Registry:
         shapes = [p.shape for p in module.parameters()]
         for old in self.roots[:-1]:
             other = old.module
-            if other is None or type(other) is not type(module):
+            if other is None or type(unwrapped(other)) is not type(unwrapped(module)):
                 continue
             if [p.shape for p in other.parameters() if not is_lazy(p)] != shapes:
                 continue
+            new.related = old.related = True
             if new.record.copy_of is None:
                 new.record.copy_of = old.record.id
             if old.has_moved() and new.holds_values_of(old):

@@ -28,6 +28,7 @@ class Root:
         self.last_block: Any = None
         self.last_input: dict[bool, Any] = {}  # by whether gradients were on
         self.same_data: list[bool] = []  # whether forwards of one step got equal data
+        self.related = False  # there is a copy of it, or it is one
         self.several = False  # several training forwards a step were seen
         self.swapped = (
             False  # runs with parameters that are not its own (torch.func.functional_call)
