@@ -43,6 +43,7 @@ class Layer(msgspec.Struct, kw_only=True):
     dtype: str = "float32"  # of the running statistics
     fresh_at_start: bool | None = None  # running statistics were exactly 0 and 1 when first seen
     fresh_at_end: bool | None = None  # and are so still
+    statistics_changed: bool | None = None  # since first seen, by whomever; None: keeps none
     updates: int = 0  # times that running statistics were moved under observation
     zero_gamma_at_start: float = 0.0  # share of channels whose scale is exactly 0
     zero_gamma_at_end: float = 0.0
@@ -166,7 +167,9 @@ class Contrast(msgspec.Struct, kw_only=True):
     samples: int = 0  # the smaller dimension 0 of the two
     steps: int = 0
     last_step: int = 0
-    same_input: int = 0  # of these steps, those in which the later forward got the data of the one before
+    same_input: int = (
+        0  # of these steps, those in which the later forward got the data of the one before
+    )
     recovered: float = 1.0  # share of channels whose batch statistics could be recovered
     mean: float = 0.0
     mean_t: float = 0.0
