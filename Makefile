@@ -27,7 +27,7 @@ check: $(VENV)/.dev ## all but the tests
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/build_docs.py --check
 
-docs: $(VENV)/.dev ## write docs/rules from the rules' own docstrings
+docs: $(VENV)/.dev ## write docs/rules from the rules' own docstrings, docs/failures.md from the twins
 	$(BIN)/python scripts/build_docs.py
 
 format: $(VENV)/.dev ## sort, mend and format
