@@ -8,6 +8,7 @@ from normscope.diagnosis import Diagnosis
 from normscope.finding import Finding, Remedy
 from normscope.probes.results import Gap
 from normscope.record.recording import CHECKED, Recording
+from normscope.record.roles import roles
 from normscope.report.wording import count, number, percent, plain, shortened, some, with_noise
 
 STATUS = {
@@ -106,6 +107,14 @@ def gap_sentence(gap: Gap) -> str:
         f"Train-evaluation gap of {shortened(gap.name)} on {count(gap.samples, 'training sample')}: {reading}; "
         f"running − recomputed = {with_noise(gap.stale.value, gap.stale.noise)}, {judged}."
     )
+
+
+def cast(recording: Recording) -> Iterator[str]:
+    """Who is who, where several models with norm layers took part."""
+    told = [m for m in recording.models.values() if m.norm_layers]
+    if len(told) > 1:
+        known = roles(recording)
+        yield f"{some([f'{shortened(m.name)} ({known[m.id]})' for m in told], 6)}."
 
 
 def unseen(diagnosis: Diagnosis) -> Iterator[str]:

@@ -44,6 +44,7 @@ def render(diagnosis: Diagnosis, console: Console) -> None:
     blocks += [
         "",
         paragraphs(
+            ("Models", map(Text, answer.cast(diagnosis.recording))),
             ("Not seen", map(Text, answer.unseen(diagnosis))),
             ("Not evaluated", map(Text, answer.not_evaluated(diagnosis))),
             ("Cost", [Text(c)] if (c := answer.cost(diagnosis.recording)) else []),
