@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
-from normscope.probes import averages, gap, replays, roles
+from normscope.probes import averages, gap, replays, roles, stand_ins
 from normscope.record.torch.batches import Kept
 from normscope.record.torch.observer import Observer
 from normscope.record.torch.roots import Root
@@ -65,6 +65,7 @@ def _ask(observer: Observer, root: Root, seconds: float) -> str | None:
     )
     began = perf_counter()
     missed = _gap(observer, root, model, batches, layers, seconds)
+    _stand_in(observer, root, model, batches, layers, 0.5 * seconds)
     left = max(REPLAYS * seconds, seconds - (perf_counter() - began))
     # What the gap probe refused for its own reasons may still be replayed.
     failed = _replays(observer, root, model, batches, layers, left)
@@ -96,6 +97,39 @@ def _gap(
     observer.store.put_measurement("gap", structs.replace(answer.gap, relied_on=used))
     _keep_population(observer, root, answer)
     return None
+
+
+def _stand_in(
+    observer: Observer,
+    root: Root,
+    model: nn.Module,
+    batches: list[Kept],
+    layers: gap.Layers,
+    seconds: float,
+) -> None:
+    """Ask what the latest evaluation ran on, where that were not the trained weights."""
+    state = observer.stand_ins.of(root)
+    observer.store.put("model", root.record.id, root.record)
+    if state is None:
+        return
+    try:
+        answer = stand_ins.measure(
+            model,
+            state,
+            batches,
+            layers,
+            model_id=root.record.id,
+            name=root.record.name,
+            seconds=seconds,
+        )
+    except NormscopeError as reason:
+        refused = str(reason)
+    except Exception as error:  # noqa: BLE001
+        refused = f"asking what it was evaluated with raised {type(error).__name__}: {error}"
+    else:
+        observer.store.put_measurement("stand_in", answer.gap)
+        return
+    observer.event("not-probed", model=root.record.id, detail=f"{root.record.name}: {refused}")
 
 
 def _replays(

@@ -78,6 +78,7 @@ class Model(msgspec.Struct, kw_only=True):
     restored_from: int | None = (
         None  # the trained model whose parameter values it had when first seen
     )
+    stand_ins: int = 0  # evaluations on other weights than those that training went on from
     feeds: tuple[int, ...] = ()  # models whose training forwards read its outputs
     compiled: bool = False  # then only buffers are observed
     site: Site | None = None  # where the script first called it

@@ -43,6 +43,7 @@ APPLICATION: Final = 0x4E534350  # "NSCP": marks the file as ours
 VERSION: Final = 1
 MEASUREMENTS: Final[dict[str, type[Any]]] = {
     "gap": Gap,
+    "stand_in": Gap,
     "independence": Independence,
     "signal": Signal,
     "dropout": DropoutShifts,

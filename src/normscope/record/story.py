@@ -9,6 +9,8 @@ One statement a line (or between `;`). Every `train` forward is followed by a st
 | statement | words | means |
 |---|---|---|
 | `model` | fields of `Model` | facts of the model; without it a stepped model called `Net` |
+| `source` | fields of `Model` | another model that is trained; the first has id 1 |
+| `steps N` | | so many steps of another model |
 | `layer NAME` | fields of `Layer` | a norm layer of the model |
 | `train NAMES` | `mode=train\\|eval` `batch=` `values=` `updates=` `momentum=` `recomputed=` `trainable=` `same=` `since=` `steps=` `beside=True` `xN` | training forwards; `beside`: since that step, at steps told before |
 | `infer NAMES` | as above, `blocks=` `steps=` `then=` `root=train\\|eval` `scored=` `feeding=` | inference forwards |
@@ -57,7 +59,7 @@ def story(text: str) -> Recording:
             say = getattr(told, f"say_{verb}", None)
             if say is None:
                 raise ValueError(
-                    f"A story says model, layer, train, infer, event, poll, channels, loss, gradient or end; got `{line}`."
+                    f"A story says model, source, steps, layer, train, infer, event, poll, channels, loss, gradient or end; got `{line}`."
                 )
             say(*_split(words))
     return told.finish()
@@ -89,6 +91,7 @@ class _Teller:
         self.model = Model(
             id=0, name="Net", optimized=True, optimized_share=1.0, parameters_changed=True
         )
+        self.sources: dict[int, Model] = {}
         self.layers: dict[str, Layer] = {}
         self.recording = Recording(target="story", status="exit 0")
         self.polls: list[tuple[int, int, dict[str, float]]] = []
@@ -98,6 +101,14 @@ class _Teller:
 
     def say_model(self, _bare: list[str], named: dict[str, Any], _: int) -> None:
         self.model = msgspec.structs.replace(self.model, **named)
+
+    def say_source(self, _bare: list[str], named: dict[str, Any], _: int) -> None:
+        number = 1 + len(self.sources)
+        facts: dict[str, Any] = {"name": "Net", "optimized": True, "parameters_changed": True}
+        self.sources[number] = Model(id=number, **(facts | named))
+
+    def say_steps(self, bare: list[str], _named: dict[str, Any], _: int) -> None:
+        self.recording.steps += int(bare[0])
 
     def say_layer(self, bare: list[str], named: dict[str, Any], _: int) -> None:
         [name] = bare
@@ -211,7 +222,7 @@ class _Teller:
     def finish(self) -> Recording:
         r = self.recording
         self.model.norm_layers = len(self.layers)
-        r.models = {0: self.model}
+        r.models = {0: self.model, **self.sources}
         r.layers = {x.id: x for x in self.layers.values()}
         for span in r.spans:
             if span.kind == "inference" and span.last_step >= r.steps:

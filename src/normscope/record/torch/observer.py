@@ -38,6 +38,7 @@ from normscope.record.torch.polling import Polling
 from normscope.record.torch.registry import Registry
 from normscope.record.torch.routine import Routine
 from normscope.record.torch.scalars import ScalarSeries
+from normscope.record.torch.stand_ins import StandIns
 from normscope.record.torch.steps import Steps
 
 
@@ -63,6 +64,7 @@ class Observer:
         self.kept = KeptBatches(keep_bytes)
         self.scalars = ScalarSeries(store)
         self.gradients = GradientSeries(self)
+        self.stand_ins = StandIns(self)
         self.polling = Polling(store, self.registry, self.schedule)
         self.steps = Steps(self)
         self.per_call = PerCall(self)

@@ -134,6 +134,7 @@ class Outermost:
             observer.store.put("model", root.record.id, root.record)
         forward = Forward(root, module.training, steps.count, observer.activity, site)
         routine.note(forward, args, sys._getframe(4))
+        observer.stand_ins.note(root, module)
         values = (*args, *kwargs.values())
         roles.note_input(forward, values)
         if len(observer.registry.roots) > 1:

@@ -122,6 +122,10 @@ class Routine:
         inputs[True] = (weakref.ref(x), None, step)
         return True
 
+    def record_next(self) -> None:
+        """The next step is to be recorded in full: what went before it may matter."""
+        self._wanted = True
+
     def look(self) -> None:
         """After a step: whether the purse affords another step in full, and when to look again.
 
