@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normscope.checking.inputs import InputSpec
@@ -38,13 +39,18 @@ def check(
 
 
 def check_target(
-    target: str, specs: Sequence[InputSpec] = (), *, rules: Sequence[Rule] | None = None
+    target: str,
+    specs: Sequence[InputSpec] = (),
+    *,
+    weights: Path | None = None,
+    rules: Sequence[Rule] | None = None,
 ) -> Diagnosis:
     """Judge what `package.module:factory` or `file.py:factory` gives.
 
     Args:
         target: a model, or a factory of one; it may come as a pair with its example inputs.
         specs: the inputs; they replace those of the factory.
+        weights: a checkpoint to put into the model first.
         rules: default: all that are on by default.
 
     Raises NormscopeError for whatever cannot be found, built or run.
@@ -55,4 +61,9 @@ def check_target(
     model, inputs = model_and_inputs(made, target)
     if specs:
         inputs = tensors_from(specs)
-    return diagnose(static_recording(model, inputs, target=target), rules)
+    loaded = None
+    if weights is not None:
+        from normscope.checking.weights import load_into
+
+        loaded = load_into(model, weights)
+    return diagnose(static_recording(model, inputs, target=target, loaded=loaded), rules)

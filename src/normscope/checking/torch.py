@@ -17,7 +17,7 @@ from normscope.errors import NormscopeError
 from normscope.graph.model import Graph, Norm
 from normscope.graph.torch import capture, tensors_of
 from normscope.graph.torch.location import CALLERS
-from normscope.record.recording import CHECKED, Channels, Layer, Model, Recording
+from normscope.record.recording import CHECKED, Channels, Layer, Loaded, Model, Recording
 from normscope.record.torch.norms import describe, is_lazy, kind_of, name_of, norms_in
 
 
@@ -60,10 +60,11 @@ def static_recording(
     *,
     target: str,
     kwargs: Mapping[str, Any] | None = None,
+    loaded: Mapping[nn.Module, Loaded | None] | None = None,
 ) -> Recording:
     """What is known without training: a recording of no steps, with the graphs of both modes where inputs are given.
 
-    The model is afterwards as before. Raises NormscopeError when its forward pass raises.
+    `loaded` tells what a checkpoint gave each norm layer. The model is afterwards as before. Raises NormscopeError when its forward pass raises.
     """
     record = Model(
         id=0, name=name_of(model), parameters=_parameters(model), parameters_changed=False
@@ -75,6 +76,7 @@ def static_recording(
         recording.graphs = graphs_of(model, inputs, kwargs or {})
     for layer, module in layers_of(model):  # lazy layers are known only after a forward pass
         recording.layers[layer.id] = layer
+        layer.loaded = (loaded or {}).get(module)
         if (stored := _stored(module)) is not None:
             recording.channels[layer.id] = stored
     record.norm_layers = len(recording.layers)

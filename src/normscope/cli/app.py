@@ -173,6 +173,10 @@ def check(
             help="An input's shape, 8,3,224,224 or 8,128:int64; once for each input.",
         ),
     ] = None,
+    weights: Annotated[
+        Path | None,
+        Parameter(help="A checkpoint to put into the model: torch.save or safetensors."),
+    ] = None,
     format_: Formats = None,
     output: Outputs = None,
     select: Annotated[Words, Parameter(help=SELECT)] = None,
@@ -193,7 +197,7 @@ def check(
     )
     from normscope.cli.checking import check as checked
 
-    return checked(target, input_ or (), chosen, write_baseline=write_baseline)
+    return checked(target, input_ or (), chosen, weights=weights, write_baseline=write_baseline)
 
 
 @app.command(help=COMMANDS["report"])

@@ -11,7 +11,12 @@ from normscope.config import Config
 
 
 def check(
-    target: str, inputs: Sequence[str], config: Config, *, write_baseline: Path | None = None
+    target: str,
+    inputs: Sequence[str],
+    config: Config,
+    *,
+    weights: Path | None = None,
+    write_baseline: Path | None = None,
 ) -> int:
     """Judge a model by its code; 1 when a finding is at or above the bar, 0 when it became the baseline."""
     from normscope.checking import check_target
@@ -21,7 +26,8 @@ def check(
     if write_baseline is not None:
         check_writable(write_baseline)
     rules = rules_of(config)
-    diagnosis = check_target(target, [input_of(text) for text in inputs], rules=rules)
+    specs = [input_of(text) for text in inputs]
+    diagnosis = check_target(target, specs, weights=weights, rules=rules)
     if write_baseline is not None:
         from normscope.suppression import baseline_of, without
 

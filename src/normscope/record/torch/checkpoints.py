@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -59,36 +59,19 @@ class Checkpoints:
         if module in self._whole or not isinstance(unmatched, _IncompatibleKeys):
             return
         began = perf_counter()
-        norms = [(p, m) for p, m in module.named_modules() if kind_of(m) is not None]
-        if norms:
-            self._note(module, norms, set(unmatched.missing_keys), set(unmatched.unexpected_keys))
+        self._note(module, set(unmatched.missing_keys), set(unmatched.unexpected_keys))
         if not unmatched.missing_keys:
             self._whole.add(module)
         self.observer.schedule.charge(perf_counter() - began)
 
-    def _note(
-        self,
-        module: nn.Module,
-        norms: list[tuple[str, nn.Module]],
-        missing: set[str],
-        unexpected: set[str],
-    ) -> None:
-        names = [name for name, _ in module.named_parameters()]
-        absent = [name in missing for name in names]
-        nothing = bool(names) and all(absent)
+    def _note(self, module: nn.Module, missing: set[str], unexpected: set[str]) -> None:
         step, site = self.observer.steps.count, user_site(2)
-        other = _other_names((_key(p, "running_mean") for p, _ in norms), unexpected)
-        for path, norm in norms:
+        for norm, now in given_by(module, missing, unexpected):
             given = self._given.setdefault(norm, Given())
-            own = [_key(path, n) for n, p in norm._parameters.items() if p is not None]
-            # A layer without scale and shift goes with the rest of the model.
-            got = any(k not in missing for k in own) if own else not any(absent)
-            given.statistics = given.statistics or _got_statistics(path, norm, missing)
-            given.misnamed = given.misnamed or bool(
-                nothing and other and other(_key(path, "running_mean")) in unexpected
-            )
-            if got or (given.misnamed and not given.parameters):
-                given.parameters = given.parameters or got
+            given.statistics = given.statistics or now.statistics
+            given.misnamed = given.misnamed or now.misnamed
+            if now.parameters or (given.misnamed and not given.parameters):
+                given.parameters = given.parameters or now.parameters
                 given.step, given.site = step, site
 
     def describe(self, record: Layer, module: nn.Module | None) -> None:
@@ -97,6 +80,24 @@ class Checkpoints:
         if given is not None:
             record.loaded = given.loaded
             record.loaded_step, record.loaded_site = given.step, given.site
+
+
+def given_by(
+    module: nn.Module, missing: set[str], unexpected: set[str]
+) -> Iterator[tuple[nn.Module, Given]]:
+    """What one state dict gives each norm layer of `module`: all but its `missing` keys; it has `unexpected` ones besides."""
+    norms = [(p, m) for p, m in module.named_modules() if kind_of(m) is not None]
+    if not norms:
+        return
+    absent = [name in missing for name, _ in module.named_parameters()]
+    nothing = bool(absent) and all(absent)
+    other = _other_names((_key(p, "running_mean") for p, _ in norms), unexpected)
+    for path, norm in norms:
+        own = [_key(path, n) for n, p in norm._parameters.items() if p is not None]
+        # A layer without scale and shift goes with the rest of the model.
+        got = any(k not in missing for k in own) if own else not any(absent)
+        renamed = bool(nothing and other and other(_key(path, "running_mean")) in unexpected)
+        yield norm, Given(got, _got_statistics(path, norm, missing), renamed)
 
 
 def _key(path: str, name: str) -> str:

@@ -3,13 +3,46 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from normscope.evidence import Facts
 from normscope.finding import Finding, Measured, Remedy, Severity, Steps
 from normscope.probes import thresholds
 from normscope.probes.results import Gap, LayerGap, Reading, gap_of
-from normscope.record.recording import Layer, Recording
+from normscope.record.recording import Layer, Loaded, Recording
 from normscope.rule import Faulty, Healthy, rule
 
 Way = Literal["partial", "misnamed", "copied", "learned"]
+
+
+def by_its_keys(facts: Facts) -> Iterator[Finding]:
+    """Without a run: the checkpoint's names against the model's."""
+    whys: dict[Loaded, str] = {
+        "parameters": "the checkpoint holds their parameters and no running statistics, so these stay at mean 0 and variance 1",
+        "misnamed": "the checkpoint has everything under names with another prefix, so with `strict=False` nothing is loaded",
+    }
+    for loaded, why in whys.items():
+        layers = [x for x in facts.layers if x.loaded == loaded and x.kind == "batch" and x.tracks]
+        if not layers:
+            continue
+        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        yield Finding(
+            f"{names} ({len(layers)} of {len(facts.layers)} norms): {why}. Save and load the whole `state_dict()`.",
+            severity="error",
+            layers=tuple(x.path for x in layers),
+            measured=(
+                Measured("norms with parameters and no statistics", len(layers), "layers", high=0),
+            ),
+            repairs=(_load_everything(misnamed=loaded == "misnamed"), _recalibrate()),
+        )
+
+
+def _load_everything(*, misnamed: bool) -> Remedy:
+    return Remedy(
+        "load everything",
+        "changes-function",
+        "model.load_state_dict({k.removeprefix('module.'): v for k, v in state.items()})"
+        if misnamed
+        else "torch.save(model.state_dict(), file); model.load_state_dict(torch.load(file))",
+    )
 
 
 @rule(
@@ -17,6 +50,7 @@ Way = Literal["partial", "misnamed", "copied", "learned"]
     severity="error",
     since="0.1.0",
     explains=("NS202", "NS404", "NS406", "NS408", "NS502", "NS506", "NS601"),
+    static=by_its_keys,
 )
 def missing_buffers_in_checkpoint(recording: Recording) -> Iterator[Finding]:
     """The parameters of a norm came from a checkpoint, its running statistics did not.
@@ -123,13 +157,7 @@ def _initial(recording: Recording, model: int, way: Way, layers: list[Layer]) ->
             Measured("norms with parameters and no statistics", len(layers), "layers", high=0),
         ),
         repairs=(
-            Remedy(
-                "load everything",
-                "changes-function",
-                "model.load_state_dict({k.removeprefix('module.'): v for k, v in state.items()})"
-                if way == "misnamed"
-                else "torch.save(model.state_dict(), file); model.load_state_dict(torch.load(file))",
-            ),
+            _load_everything(misnamed=way == "misnamed"),
             _recalibrate(),
         ),
     )
@@ -275,5 +303,18 @@ CASES = (
         "parameters loaded before training",
         story="layer a loaded=parameters; train a x100; infer a mode=eval",
         measured=_gap(0.08),
+    ),
+    Faulty(
+        "a file of parameters, only looked at",
+        ("a",),
+        static="layer a loaded=parameters; layer b loaded=complete",
+        severity="error",
+    ),
+    Faulty("another prefix, only looked at", ("a",), static="layer a loaded=misnamed"),
+    Healthy("everything is in the file, only looked at", static="layer a loaded=complete"),
+    Healthy("a new head, only looked at", static="layer a loaded=complete; layer b"),
+    Healthy(
+        "group norm has no statistics, only looked at",
+        static="layer a kind='group' tracks=False loaded=parameters",
     ),
 )
