@@ -137,3 +137,27 @@ def test_a_model_is_asked_about_what_it_was_trained_on_last():
     assert gap.batches == 10
     assert abs(gap.stale.value) < 0.05
     assert abs(gap.inconsistent.value) < 0.1
+
+
+def pictures(sizes):
+    """One batch of 20 for each size, in that order."""
+    made = [kept(torch.randn(20, 1, n, n), torch.randn(20, 1, n, n), "mse_loss") for n in sizes]
+    for step, batch in enumerate(made):
+        batch.step = step
+    return made
+
+
+@pytest.mark.parametrize(
+    ("sizes", "asked"),
+    [
+        (
+            [8, 8, 8, 12, 12, 12, 16, 16, 16],
+            3,
+        ),  # growing: only the last size is what it was trained for
+        ([8, 12, 8, 12, 8, 12], 6),  # several scales at a time
+        ([8, 8, 8, 8, 8, 16], 6),  # one batch of the last size cannot be judged by
+    ],
+)
+def test_pictures_that_grow_are_asked_about_in_their_last_size(sizes, asked):
+    model = nn.Sequential(nn.BatchNorm2d(1))
+    assert ask(model, pictures(sizes)).gap.batches == asked

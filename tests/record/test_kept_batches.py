@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -58,6 +59,20 @@ def test_inputs_are_copied_before_the_model_edits_them(observed: Observing) -> N
         sgd(net).step()
     assert not torch.equal(x, before)
     assert torch.equal(kept(run)[0].args[0], before)
+
+
+@pytest.mark.parametrize("loss", [nn.BCEWithLogitsLoss(), nn.BCEWithLogitsLoss(torch.ones(1))])
+def test_a_loss_module_that_passes_its_options_by_place(
+    observed: Observing, loss: nn.Module
+) -> None:
+    with observed() as run:
+        net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        x, _ = batch()
+        loss(net(x), torch.zeros(16, 4)).backward()
+        sgd(net).step()
+    [b] = kept(run)
+    assert b.loss == "binary_cross_entropy_with_logits"
+    assert b.direct == (loss.weight is None)  # a weight without its name cannot be given again
 
 
 def test_a_loss_on_something_computed_from_the_output(observed: Observing) -> None:

@@ -8,6 +8,7 @@ both ways round. C: the running statistics as they are. C − B is staleness, B 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -20,6 +21,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from normscope.errors import NormscopeError
+from normscope.graph.torch import tensors_of
 from normscope.probes.attribution import layer_gap, restore, shares, stored
 from normscope.probes.comparison import CLUSTERS, ENOUGH_SAMPLES, Judgements, compare, half_of
 from normscope.probes.coupling import coupled, coupling
@@ -73,7 +75,7 @@ def measure(
     deadline = perf_counter() + seconds
     model = bare(model)
     norms = [n for n in batch_norms(model) if n not in layers.frozen]
-    chosen = _late(_alike(batches))
+    chosen = _late(_last_phase(_alike(batches)))
     _refuse(model, norms, chosen)
     with untouched(model):
         chosen = _affordable(model, chosen, seconds)
@@ -171,6 +173,22 @@ def _alike(batches: Sequence[Kept]) -> list[Kept]:
             same = [b for b in batches if b.target is not None]
             return [b for b in same if (b.loss, b.direct, b.output) == kind]
     return list(batches)
+
+
+def _last_phase(batches: list[Kept]) -> list[Kept]:
+    """The batches since the shape of a sample changed last, where it changed for good: images that grow, longer crops.
+
+    Shapes that come and go (multi-scale training, sentences) are one distribution, and all are taken.
+    """
+    shapes = [_shapes(b) for b in batches]
+    changes = sum(a != b for a, b in itertools.pairwise(shapes))
+    last = [b for b, shape in zip(batches, shapes, strict=True) if shape == shapes[-1]]
+    phases = changes and changes == len(set(shapes)) - 1
+    return last if phases and len(last) >= 2 else batches
+
+
+def _shapes(batch: Kept) -> tuple[torch.Size, ...]:
+    return tuple(t.shape[1:] for t in tensors_of((batch.args, batch.kwargs)))
 
 
 def _late(batches: list[Kept]) -> list[Kept]:

@@ -60,6 +60,7 @@ def note_target(
     direct = [i for i, t in enumerate(outputs) if t is x]
     kept.target = target.detach().to("cpu", copy=True)
     kept.loss = name
-    # Positional options beyond the target are rare; without their names the loss cannot be taken again.
-    kept.direct, kept.output = bool(direct) and not args, direct[0] if direct else 0
+    # Without its name a positional option cannot be given again; None, as torch's own modules pass it, is none.
+    plain = all(a is None for a in args)
+    kept.direct, kept.output = bool(direct) and plain, direct[0] if direct else 0
     kept.loss_kwargs = {k: v for k, v in kwargs.items() if k not in REDUCTIONS}
