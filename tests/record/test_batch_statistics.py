@@ -234,3 +234,33 @@ def test_statistics_at_the_end_for_each_channel(observed: Observing) -> None:
     assert channels.running_mean.tolist() == norm.running_mean.double().tolist()
     assert channels.running_var.tolist() == norm.running_var.double().tolist()
     assert channels.population_mean is None
+
+
+class KerasNorm(nn.BatchNorm1d):
+    """Its `momentum` is the weight of the old average, as in Keras."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            1 - self.momentum,
+        )
+
+
+def test_the_momentum_that_is_passed_counts(observed: Observing) -> None:
+    with observed() as run:
+        net = nn.Sequential(KerasNorm(4, momentum=0.9), nn.Linear(4, 2))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for _ in range(20):
+            net(torch.randn(16, 4)).square().mean().backward()
+            optimizer.step()
+    [layer] = run.recording.layers.values()
+    assert layer.momentum == pytest.approx(0.1)
+    moving = [c for _, _, c in run.recording.calls(layer.id) if c.updates]
+    assert moving
+    assert all(c.momentum == pytest.approx(0.1) for c in moving)
+    assert np.nanmedian(run.recording.polls.values["recovered"]) == 1.0

@@ -85,8 +85,7 @@ def _flat(tensors: list[torch.Tensor]) -> NDArray[np.float64]:
 
 
 def _alpha(layer: NormLayer) -> float:
-    momentum = getattr(layer.module, "momentum", None)
-    return math.nan if momentum is None else float(momentum)
+    return math.nan if layer.alpha is None else float(layer.alpha)
 
 
 def series(new: Reading, old: Reading | None) -> NDArray[np.float32]:

@@ -74,13 +74,18 @@ class NormCalls:
             self.store.put("layer", record.id, record)
         updates = bool(training and mean is not None and momentum != 0.0)
         record.updates += updates
+        # A cumulative average arrives as 1 / (number of batches). Any other attribute of that name may mean what it likes.
+        cumulative = module is not None and getattr(module, "momentum", momentum) is None
+        alpha = None if cumulative else momentum
+        if updates:
+            layer.alpha = alpha
         call = (
             record.id,
             bool(training),
             updates,
             x.shape[0],
             x.numel() // max(1, x.shape[1]),
-            momentum if module is None else getattr(module, "momentum", momentum),
+            alpha,
             recomputing,
             None if weight is None else weight.requires_grad,
         )

@@ -26,6 +26,7 @@ class NormLayer:
 
     __slots__ = (
         "_module",
+        "alpha",
         "counter_at_start",
         "elsewhere",
         "last_forward",
@@ -38,6 +39,8 @@ class NormLayer:
     def __init__(self, record: Layer, module: nn.Module | None) -> None:
         self.record = record
         self._module = None if module is None else weakref.ref(module)
+        # Weight of the new batch in the last call that moved the statistics; None: a cumulative average.
+        self.alpha: float | None = getattr(module, "momentum", None)
         self.start: list[torch.Tensor] = []  # scale and shift when first seen
         self.start_mean: torch.Tensor | None = None  # running mean when first seen
         self.last_forward: Any = None
@@ -86,7 +89,7 @@ class NormLayer:
                     a.shape != b.shape or not torch.equal(a.detach().to(b.device), b)
                     for a, b in zip(affine, self.start, strict=False)
                 )
-        record.momentum = getattr(module, "momentum", record.momentum)
+        record.momentum = self.alpha if record.updates else getattr(module, "momentum", self.alpha)
         if (stored := self.buffers()) is not None:
             record.fresh_at_end = is_fresh(*stored)
             if self.start_mean is not None and not record.statistics_changed:
