@@ -43,6 +43,7 @@ def both(scripts: str, folder: Path) -> Recording:
         ("precision", 6, 25),
         ("shared", 4, 100),
         ("gradients", 5, 130),
+        ("averages", 5, 140),
         ("checkpoints", 7, 36),
     ],
 )

@@ -59,7 +59,7 @@ def exploding_or_vanishing_gradients(recording: Recording) -> Iterator[Finding]:
     Silent when the loss falls, is near zero or negative; in runs of fewer than 100 steps; and, but for gradients that are no numbers,
     where several models are optimized, because one loss does not speak for both (GANs). Info for a model without norm layers.
     Weights without an optimizer, sparse gradients and vectors are not sampled. The thousandth is AutoTrainer's bound for
-    first against last layer, which alone would flag healthy runs; with the loss it flagged none of 60 healthy scripts.
+    first against last layer, which alone would flag healthy runs; with the loss it flagged none of 244 healthy scripts.
 
     ## References
     - Zhang et al., *AUTOTRAINER*, 2021, section III. https://github.com/shiningrain/AUTOTRAINER
