@@ -39,6 +39,9 @@ class Layer(msgspec.Struct, kw_only=True):
     tracks: bool = True  # keeps running statistics
     synchronized: bool = False  # statistics pooled over ranks
     registered: bool = True  # reachable from its model's `modules()`
+    instances: int = (
+        1  # modules that took this place, one after the other: built anew in every forward
+    )
     site: Site | None = None  # where the user's code calls it
     dtype: str = "float32"  # of the running statistics
     fresh_at_start: bool | None = None  # running statistics were exactly 0 and 1 when first seen

@@ -53,6 +53,13 @@ class NormLayer:
             if (stored := self.buffers()) is not None and not is_lazy(stored[0]):
                 self.start_mean = stored[0].detach().clone()
 
+    def succeeded_by(self, module: nn.Module) -> None:
+        """Another module takes the place of this one, which is gone: models that build a norm in every forward."""
+        self._module = weakref.ref(module)
+        self.record.instances += 1
+        self.counter_at_start = batches_tracked(module) - self.record.updates
+        self.refused = 0
+
     @property
     def module(self) -> nn.Module | None:
         return self._module() if self._module is not None else None

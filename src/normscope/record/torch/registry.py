@@ -68,6 +68,9 @@ class Registry:
     def adopt(self, root: Root, module: nn.Module, path: str, registered: bool) -> NormLayer:
         """The layer of `module`, made when it is new. A layer belongs to the root that it was first seen under."""
         layer = self._by_module.get(module)
+        if layer is None and (layer := self._place_of(root, module, path, registered)) is not None:
+            layer.succeeded_by(module)
+            self._by_module[module] = layer
         if layer is None:
             record = Layer(
                 id=len(self.layers),
@@ -83,6 +86,24 @@ class Registry:
             for tell in self.on_adopted:
                 tell(record, module)
         return layer
+
+    def _place_of(
+        self, root: Root, module: nn.Module, path: str, registered: bool
+    ) -> NormLayer | None:
+        """The layer that a module built in `forward` replaces: of the same kind and size, outside of the model, and gone."""
+        if registered:
+            return None
+        size = getattr(module, "num_features", None)
+        for layer in root.layers:
+            record = layer.record
+            if (
+                layer.module is None
+                and not record.registered
+                and (record.path, record.type) == (path, type(module).__name__)
+                and record.channels == size
+            ):
+                return layer
+        return None
 
     def _enter(self, root: Root, layer: NormLayer) -> None:
         self.layers.append(layer)

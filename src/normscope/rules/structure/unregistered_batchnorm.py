@@ -148,9 +148,7 @@ def finding(
         severity = reached if reached == "error" or not lost else "warning"
     site = next((x.site for x in layers if x.site), None)
     where = f" (first at {site})" if site else ""
-    anew = sum(
-        len(p.layers) > 1 and all(trained[x.id].forwards <= 1 for x in p.layers) for p in places
-    )
+    anew = sum(any(x.instances > 1 for x in p.layers) for p in places)
     made = f", {anew} of them built anew in every forward" if anew else ""
     came = [
         f"`eval()` did not reach them in {forwards} forwards of the evaluation mode"
@@ -198,9 +196,8 @@ CASES = (
     ),
     Faulty(
         "built anew in every forward",
-        ("a", "c"),  # the observer gives each its own record
-        story="layer a registered=False optimized=False; layer c registered=False optimized=False; train a trainable=True; "
-        "train c trainable=True; infer c root=eval scored=1",
+        ("a",),
+        story="layer a registered=False optimized=False instances=51; train a trainable=True x50; infer a root=eval scored=1",
         severity="error",
     ),
     Faulty("never evaluated, never trained", ("a",), story=_LIST, severity="warning"),
