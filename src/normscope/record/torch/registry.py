@@ -65,10 +65,16 @@ class Registry:
         layer = self._by_module.get(norm)
         return None if layer is None else self.roots[layer.record.model]
 
-    def adopt(self, root: Root, module: nn.Module, path: str, registered: bool) -> NormLayer:
+    def adopt(
+        self, root: Root, module: nn.Module, path: str, registered: bool, site: Site | None = None
+    ) -> NormLayer:
         """The layer of `module`, made when it is new. A layer belongs to the root that it was first seen under."""
         layer = self._by_module.get(module)
-        if layer is None and (layer := self._place_of(root, module, path, registered)) is not None:
+        if (
+            layer is None
+            and (layer := None if registered else self._place_of(root, module, path, site))
+            is not None
+        ):
             layer.succeeded_by(module)
             self._by_module[module] = layer
         if layer is None:
@@ -88,18 +94,16 @@ class Registry:
         return layer
 
     def _place_of(
-        self, root: Root, module: nn.Module, path: str, registered: bool
+        self, root: Root, module: nn.Module, path: str, site: Site | None
     ) -> NormLayer | None:
-        """The layer that a module built in `forward` replaces: of the same kind and size, outside of the model, and gone."""
-        if registered:
-            return None
+        """The layer that a module built in `forward` replaces: called from the same line, of the same kind and size, and gone."""
         size = getattr(module, "num_features", None)
         for layer in root.layers:
             record = layer.record
             if (
                 layer.module is None
                 and not record.registered
-                and (record.path, record.type) == (path, type(module).__name__)
+                and (record.path, record.type, record.site) == (path, type(module).__name__, site)
                 and record.channels == size
             ):
                 return layer
@@ -149,7 +153,7 @@ class Registry:
             return None
         else:
             layer = self._by_module.get(module) or self.adopt(
-                root, module, *_path_of(root.module, module)
+                root, module, *_path_of(root.module, module), site
             )
             layer.record.site = layer.record.site or site
         if key is not None and module is not None:
