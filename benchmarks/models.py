@@ -3,8 +3,10 @@
 from torch import nn
 
 
-def mlp():
-    return nn.Sequential(nn.Linear(32, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 10))
+def mlp(inputs, width):
+    return nn.Sequential(
+        nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, 10)
+    )
 
 
 def cnn():
@@ -67,7 +69,8 @@ def resnet(block, depths):
 
 
 MODELS = {
-    "MLP": (mlp, 32, (32,)),
+    "MLP 32-64-10": (lambda: mlp(32, 64), 32, (32,)),
+    "MLP 784-256-10": (lambda: mlp(784, 256), 64, (784,)),
     "CNN 32×32": (cnn, 32, (3, 32, 32)),
     "ResNet-18 64×64": (lambda: resnet(basic, (2, 2, 2, 2)), 16, (3, 64, 64)),
     "ResNet-50 64×64": (lambda: resnet(bottleneck, (3, 4, 6, 3)), 16, (3, 64, 64)),

@@ -27,8 +27,9 @@ from normscope.record.store import load
 HERE = Path(__file__).resolve().parent
 # Steps in a block, and rounds: about a quarter of a second a block on two cores.
 PLAN = {
-    "MLP": (200, 12),
-    "CNN 32×32": (10, 12),
+    "MLP 32-64-10": (2000, 12),
+    "MLP 784-256-10": (500, 12),
+    "CNN 32×32": (20, 12),
     "ResNet-18 64×64": (3, 10),
     "ResNet-50 64×64": (1, 10),
 }

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 LEARNED = 4  # equal steps in a row
 COUNTED = 1e-5  # seconds that a counted step is charged with; measured: 6 to 9 µs
-PAUSE = 2e-3  # seconds between two looks at the purse
-MOST_STEPS = 16  # between two looks, however short they are
+PAUSE = 2e-2  # seconds between two looks at the purse
+MOST_STEPS = 64  # between two looks, however short they are
 
 
 class Routine:
@@ -52,7 +52,8 @@ class Routine:
         self._streak = 0
         self._span: Span | None = None
         self._module: Callable[[], nn.Module | None] = lambda: None
-        self._norms: list[tuple[Any, tuple[Any, ...]]] = []
+        # Reference, mode, momentum, and whether the scale learns, of each norm layer.
+        self._norms: list[tuple[Any, bool, Any, bool]] = []
         self._seen: tuple[Any, ...] = (None, 0, None)  # caller, its instruction, shape of the input
         self._shape: torch.Size | None = None
         self._code: CodeType | None = None
@@ -96,7 +97,7 @@ class Routine:
             self._module = weakref.ref(module)
             self._code, self._instruction, self._shape = self._seen
             norms = [x.module for x in forward.root.layers]
-            self._norms = [(weakref.ref(m), _traits(m)) for m in norms if m is not None]
+            self._norms = [(weakref.ref(m), *_traits(m)) for m in norms if m is not None]
 
     # ---- counting -------------------------------------------------------------------------------
 
@@ -116,8 +117,13 @@ class Routine:
         before = inputs.get(True)
         if (before is not None and before[0]() is x) is not template.same_input:
             return False
-        for ref, traits in self._norms:
-            if (norm := ref()) is None or _traits(norm) != traits:
+        for ref, training, momentum, trainable in self._norms:
+            if (norm := ref()) is None or norm.training is not training:
+                return False
+            scale = norm._parameters.get("weight")
+            if (scale is None or scale.requires_grad) is not trainable:
+                return False
+            if norm.__dict__.get("momentum") != momentum:
                 return False
         inputs[True] = (weakref.ref(x), None, step)
         return True
@@ -211,7 +217,8 @@ class Routine:
         self._span = None
 
 
-def _traits(norm: nn.Module) -> tuple[Any, ...]:
+def _traits(norm: nn.Module) -> tuple[bool, Any, bool]:
     """What a script may change about a norm layer in the middle of a run."""
     scale = norm._parameters.get("weight")
-    return norm.training, getattr(norm, "momentum", None), scale is None or scale.requires_grad
+    learns = scale is None or scale.requires_grad
+    return norm.training, norm.__dict__.get("momentum"), learns

@@ -38,6 +38,11 @@ class Steps:
         _hook_optimizers()
 
     @property
+    def inside(self) -> bool:
+        """Whether an optimizer's step is running."""
+        return bool(self._open)
+
+    @property
     def outermost(self) -> bool:
         """Whether the optimizer that steps now is not inside another's step."""
         return len(self._open) == 1
@@ -49,12 +54,12 @@ class Steps:
         self._open.append(id(optimizer))
 
     def end(self, optimizer: torch.optim.Optimizer) -> None:
-        if id(optimizer) in self._open:
+        if self._open and id(optimizer) in self._open:
             del self._open[self._open.index(id(optimizer)) :]
         routine = self.observer.routine
         if self._open:
             self._note(optimizer)
-        elif routine.open and routine.used:
+        elif routine.used:
             routine.open = routine.used = False
             routine.count += 1
             self.count += 1
@@ -147,13 +152,18 @@ def _decay(group: dict[str, Any]) -> float:
 @functools.cache
 def _hook_optimizers() -> None:
     def before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if (observer := live.observer[0]) is not None:
-            try:
-                observer.steps.begin(optimizer)
-                if observer.steps.count >= observer.gradients.at and observer.steps.outermost:
-                    observer.gradients.take(optimizer)
-            except Exception as error:  # noqa: BLE001
-                observer.fail(error)
+        if (observer := live.observer[0]) is None:
+            return
+        try:
+            steps = observer.steps
+            due = steps.count >= observer.gradients.at
+            if observer.routine.used and not due and not steps.inside:
+                return  # the step of a counted forward: nothing of it needs to be known beforehand
+            steps.begin(optimizer)
+            if due and steps.outermost:
+                observer.gradients.take(optimizer)
+        except Exception as error:  # noqa: BLE001
+            observer.fail(error)
 
     def after(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if (observer := live.observer[0]) is not None:
