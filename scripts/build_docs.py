@@ -67,7 +67,26 @@ def index(rules: tuple[Rule, ...]) -> str:
         ]
         head = f"## {GROUPS[number]}\n\n| code | name | at most | |\n|---|---|---|---|\n"
         parts.append(head + "\n".join(rows))
+    parts.append(causes(rules))
     return MARK.replace("rule's docstring", "rules' docstrings") + "\n\n".join(parts) + "\n"
+
+
+def causes(rules: tuple[Rule, ...]) -> str:
+    """The whole relation of causes and symptoms in one table."""
+    known = {r.code: r.name for r in rules}
+    rows = [
+        f"| [{r.code}]({r.code}.md) {r.name} | {', '.join(f'[{c}]({c}.md)' for c in r.explains)} | "
+        f"{'only together with one of them' if not r.alone else ''} |"
+        for r in rules
+        if r.explains
+    ]
+    unknown = sorted({c for r in rules for c in r.explains} - known.keys())
+    if unknown:
+        raise ValueError(f"rules explain codes that no rule has: {', '.join(unknown)}")
+    return (
+        "## Causes before symptoms\n\nWhere a cause and its symptoms are found in the same model, the cause is reported, and the symptoms below it.\n\n"
+        "| cause | explains | |\n|---|---|---|\n" + "\n".join(rows)
+    )
 
 
 def failures() -> Mapping[str, str]:

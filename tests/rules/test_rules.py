@@ -158,3 +158,17 @@ def test_rules_import_no_framework():
         "assert not {'torch', 'keras', 'tensorflow', 'jax', 'scipy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_no_cause_is_its_own_symptom():
+    """Through any number of steps: else two findings could hide each other."""
+    explains = {r.code: set(r.explains) for r in catalogue.rules()}
+    for code in explains:
+        reached, open_ = set(), list(explains[code])
+        while open_:
+            symptom = open_.pop()
+            assert symptom in explains, f"{code} explains {symptom}, which no rule has"
+            if symptom not in reached:
+                reached.add(symptom)
+                open_ += explains[symptom]
+        assert code not in reached, f"{code} explains itself"
