@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from normscope.contrast import Told, told_apart
+from normscope.concepts.contrast import Told, told_apart
 from normscope.finding import Finding, Remedy
 from normscope.probes.results import Gap, Reading
 from normscope.record.recording import Contrast, Layer, Recording

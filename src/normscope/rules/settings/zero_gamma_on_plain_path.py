@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 
+from normscope.concepts.paths import bypassed
 from normscope.finding import Finding, Measured, Remedy
-from normscope.graph.model import Graph, Node, Output
+from normscope.graph.model import Graph, Node
 from normscope.record.recording import Layer, Recording
 from normscope.rule import Faulty, Healthy, rule
 
@@ -109,32 +110,6 @@ def steps_of(recording: Recording, layer: Layer) -> int:
     """Training steps that the layer took part in."""
     spans = {id(s): s for s, _, _ in recording.calls(layer.id, "training")}
     return sum(s.steps for s in spans.values())
-
-
-def bypassed(graph: Graph, norm: Node, zero: set[str]) -> bool:
-    """Whether what feeds `norm` also reaches one of its outputs without passing a norm in `zero`."""
-    feeders = flood([norm], graph.inputs) - {norm.id}
-    around = flood(
-        (graph[i] for i in feeders - zero),
-        lambda n: [r for r in graph.readers(n) if r.id not in zero],
-    )
-    ends = flood([norm], graph.readers)
-    outputs = {i for i in ends if isinstance(graph[i].op, Output)}
-    if not outputs and any(isinstance(n.op, Output) for n in graph):
-        return True  # nothing that the model returns depends on it
-    return bool(around & (outputs or {i for i in ends if not graph.readers(graph[i])}))
-
-
-def flood(start: Iterable[Node], neighbours: Callable[[Node], list[Node]]) -> set[str]:
-    """The nodes that can be reached, the start included."""
-    reached: set[str] = set()
-    open_ = list(start)
-    while open_:
-        node = open_.pop()
-        if node.id not in reached:
-            reached.add(node.id)
-            open_ += neighbours(node)
-    return reached
 
 
 _PLAIN = "c = conv(x); a = batch_norm(c, zero_gamma=1.0); r = relu(a); y = linear(r)"

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from normscope.concepts.paths import bypassed
 from normscope.finding import Finding, Measured, Remedy, Severity
 from normscope.graph.model import Activation, Graph, Node, Pool, View
 from normscope.probes.observations import Channels, Signal
 from normscope.record.recording import Recording
 from normscope.rule import Faulty, Healthy, rule
-from normscope.rules.settings.zero_gamma_on_plain_path import bypassed
 
 MOST = (
     0.7  # share of silent channels; AUTOTRAINER calls a network dying from this share of zeros on

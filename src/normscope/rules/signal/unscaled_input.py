@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from normscope.concepts.saturation import node_of, saturated
 from normscope.finding import Finding, Measured, Remedy
 from normscope.graph.model import Activation, Affine, Graph, Input, Node, Norm
 from normscope.probes.observations import Channels, InputScale, Saturation, Signal
 from normscope.record.recording import Recording
 from normscope.rule import Faulty, Healthy, rule
-from normscope.rules.signal.saturated_activation import node_of, saturated
 
 LARGE = 10.0  # root mean square of the largest channel; standardized data have 1, byte pixels 100
 MOST = 0.5  # share of a norm's channels with a variance below eps

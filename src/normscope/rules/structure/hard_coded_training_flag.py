@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from normscope.concepts.dependence import COUPLED, Use, uses_of, weight
+from normscope.concepts.registration import hidden, hidden_in
 from normscope.evidence import Facts
 from normscope.finding import Finding, Measured, Remedy, Steps
 from normscope.graph.model import Graph
 from normscope.probes.results import gap_of
 from normscope.record.recording import Layer, Model, Recording
 from normscope.rule import Faulty, Healthy, rule
-from normscope.rules.state.batch_dependent_inference import COUPLED, Use, uses_of, weight
-from normscope.rules.structure.unregistered_batchnorm import hidden, hidden_in
 
 
 def in_evaluation_mode(graph: Graph, facts: Facts) -> Iterator[Finding]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from normscope.contrast import Told, told_apart
+from normscope.concepts.contrast import Told, told_apart
 from normscope.finding import Finding, Remedy
 from normscope.graph.model import Graph, Norm
 from normscope.probes.results import Gap, Reading

@@ -3,22 +3,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from normscope.concepts.dependence import uses_of, weight
+from normscope.concepts.registration import hidden, hidden_in
 from normscope.evidence import Facts
 from normscope.finding import Confidence, Finding, Measured, Remedy, Severity
 from normscope.graph.model import Graph
 from normscope.probes.results import gap_of
 from normscope.record.recording import Layer, Model, Recording
 from normscope.rule import Faulty, Healthy, rule
-from normscope.rules.state.batch_dependent_inference import uses_of, weight
-
-MADE_ANEW = "()"  # ends the graph's name of a module that was met only while it ran
-
-
-def hidden_in(graph: Graph, facts: Facts) -> set[str]:
-    """Paths of batch norm modules that no module's children lead to."""
-    listed = {x.path for x in facts.layers if hidden(x)}
-    made = {n.path for n, _ in graph.norms() if MADE_ANEW in n.path.rpartition(".")[2]}
-    return listed | made
 
 
 def in_evaluation_mode(graph: Graph, facts: Facts) -> Iterator[Finding]:
@@ -87,7 +79,10 @@ def unregistered_batchnorm(recording: Recording) -> Iterator[Finding]:
         groups: dict[object, Place] = {}
         for x in recording.layers.values():
             if x.model == model.id and hidden(x):
-                groups.setdefault((x.path, x.type, x.site), Place()).layers.append(x)
+                # One module that ran in several forwards was not built for one of them.
+                lasting = x.instances == 1 and trained[x.id].forwards > 1
+                key = x.id if lasting else (x.path, x.type, x.site)
+                groups.setdefault(key, Place()).layers.append(x)
         places = [p for p in groups.values() if any(trained[x.id].forwards for x in p.layers)]
         if places:
             yield finding(recording, model, places, trained)
@@ -103,14 +98,9 @@ class Training:
 
 @dataclass(slots=True)
 class Place:
-    """The layers that were called from one line under one name: several, where each forward makes a new one."""
+    """One layer, or those that were called from one line under one name, where each forward makes a new one."""
 
     layers: list[Layer] = field(default_factory=list[Layer])
-
-
-def hidden(layer: Layer) -> bool:
-    """Whether it is a batch norm module that `modules()` does not lead to; a functional call has no module."""
-    return layer.kind == "batch" and not layer.registered and layer.type != "batch_norm"
 
 
 def trainings(recording: Recording) -> dict[int, Training]:

@@ -1,0 +1,1 @@
+"""What several rules mean by the same word, told once. Imports no framework."""

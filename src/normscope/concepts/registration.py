@@ -1,0 +1,21 @@
+"""Batch norms that no module's children lead to."""
+
+from __future__ import annotations
+
+from normscope.evidence import Facts
+from normscope.graph.model import Graph
+from normscope.record.recording import Layer
+
+MADE_ANEW = "()"  # ends the graph's name of a module that was met only while it ran
+
+
+def hidden_in(graph: Graph, facts: Facts) -> set[str]:
+    """Paths of batch norm modules that no module's children lead to."""
+    listed = {x.path for x in facts.layers if hidden(x)}
+    made = {n.path for n, _ in graph.norms() if MADE_ANEW in n.path.rpartition(".")[2]}
+    return listed | made
+
+
+def hidden(layer: Layer) -> bool:
+    """Whether it is a batch norm module that `modules()` does not lead to; a functional call has no module."""
+    return layer.kind == "batch" and not layer.registered and layer.type != "batch_norm"
