@@ -1,11 +1,15 @@
 """Dependence on batch mates in evaluation mode, whatever makes it."""
 
+from collections import namedtuple
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from normscope.probes import thresholds
+from normscope.probes.coupling import coupling
+from normscope.record.torch.batches import Kept
 from probes.asking import ask, cut, mlp
 
 
@@ -61,3 +65,31 @@ def test_no_layer_keeps_running_statistics():
 def test_batches_of_different_sizes_cannot_be_mixed():
     x, y = torch.randn(64, 8), torch.randint(0, 3, (64,))
     assert ask(mlp(), [*cut(x, y, 40)]).gap.coupling is None
+
+
+class Wrapped(nn.Module):
+    """Reads its input out of a container."""
+
+    def __init__(self, norm, read):
+        super().__init__()
+        self.model, self.read = model_with(norm), read
+
+    def forward(self, x):
+        return self.model(self.read(x))
+
+
+Row = namedtuple("Row", "x")
+
+
+@pytest.mark.parametrize(
+    ("wrap", "read"),
+    [(lambda x: [x], lambda v: v[0]), (lambda x: {"x": x}, lambda v: v["x"]), (Row, lambda v: v.x)],
+    ids=["list", "dict", "named tuple"],
+)
+def test_inputs_in_containers_are_mixed_too(wrap, read):
+    first, second = (
+        Kept((wrap(torch.randn(32, 8)),), {}, 32, 1024, 0, torch.device("cpu")) for _ in range(2)
+    )
+    with torch.no_grad():
+        assert coupling(Wrapped(NeverEval(16), read), [first, second]) > 0.01
+        assert coupling(Wrapped(nn.LayerNorm(16), read), [first, second]) < 1e-5

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from normscope.probes.replay import replay
 from normscope.record.recording import Model
 from normscope.record.torch.batches import Kept, KeptBatches
 from normscope.record.torch.roots import Root
@@ -191,6 +194,49 @@ def test_arguments_of_many_kinds(observed: Observing) -> None:
     assert torch.equal(y, b)
     assert held.kwargs == {"scale": 2.0, "more": {"mask": None}}
     assert (held.samples, held.size) == (8, 2 * 8 * 4 * 4)
+
+
+class Pair(NamedTuple):
+    x: torch.Tensor
+    mask: torch.Tensor | None
+
+
+def test_a_named_tuple_is_kept_and_replayed_as_one(observed: Observing) -> None:
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(4)
+
+        def forward(self, pair: Pair) -> torch.Tensor:
+            return self.norm(pair.x)
+
+    with observed() as run:
+        net = Reader()
+        x = torch.randn(8, 4)
+        net(Pair(x, None)).square().sum().backward()
+        sgd(net).step()
+    [held] = kept(run)
+    [pair] = held.args
+    assert type(pair) is Pair
+    assert torch.equal(pair.x, x)
+    [out] = replay(net, held)
+    assert torch.allclose(out, net(Pair(x, None)))
+
+
+def test_a_packed_sequence_is_not_taken_for_a_named_tuple(observed: Observing) -> None:
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(4)
+
+        def forward(self, steps: nn.utils.rnn.PackedSequence) -> torch.Tensor:
+            return self.norm(steps.data)
+
+    with observed() as run:
+        net = Packed()
+        net(nn.utils.rnn.pack_sequence([torch.randn(3, 4), torch.randn(2, 4)])).sum().backward()
+        sgd(net).step()
+    assert run.observer.kept.refused == {0: "its inputs hold a PackedSequence"}
 
 
 def test_an_argument_that_cannot_be_copied_is_said(observed: Observing) -> None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from normscope.graph.torch.tensors import like
 from normscope.probes.judgement import judge
 from normscope.probes.replay import replay
 from normscope.record.torch.batches import Kept
@@ -90,6 +91,10 @@ def _apart(x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 def _mix(p: Any, q: Any, half: int, samples: int) -> Any:
+    if isinstance(p, dict) and isinstance(q, dict):
+        return {k: _mix(v, q.get(k), half, samples) for k, v in p.items()}
+    if isinstance(p, (list, tuple)) and type(p) is type(q) and len(p) == len(q):
+        return like(p, (_mix(v, w, half, samples) for v, w in zip(p, q, strict=True)))
     if not isinstance(p, torch.Tensor) or not isinstance(q, torch.Tensor) or not p.ndim:
         return p
     return torch.cat([p[:half], q[half:]]) if p.shape == q.shape and len(p) == samples else p

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import UninitializedBuffer
 
 from normscope.graph.torch import tensors_of
+from normscope.graph.torch.tensors import like
 from normscope.record.torch.batches import Kept
 
 
@@ -67,7 +68,7 @@ def _to(value: Any, device: torch.device) -> Any:
     if isinstance(value, torch.Tensor):
         return value.to(device, copy=True)
     if isinstance(value, (list, tuple)):
-        return type(value)(_to(v, device) for v in value)
+        return like(value, (_to(v, device) for v in value))
     if isinstance(value, dict):
         return {k: _to(v, device) for k, v in value.items()}
     return value

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from types import ModuleType
 from typing import Any
@@ -20,6 +20,17 @@ def tensors_of(value: object) -> Iterator[torch.Tensor]:
     Looks at most `MAX_DEPTH` containers deep; does not enter modules, classes or functions.
     """
     yield from _walk(value, MAX_DEPTH, {})
+
+
+def is_named_tuple(value: object) -> bool:
+    """Whether a class made by `NamedTuple` or `namedtuple` holds it; not one derived from such a class, as PackedSequence is."""
+    return type(value).__bases__ == (tuple,) and hasattr(type(value), "_fields")
+
+
+def like(sequence: Any, parts: Iterable[Any]) -> Any:
+    """The parts in a list, tuple or named tuple of the same class."""
+    kind = type(sequence)
+    return tuple.__new__(kind, parts) if issubclass(kind, tuple) else kind(parts)
 
 
 def _walk(value: Any, depth: int, seen: dict[int, object]) -> Iterator[torch.Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from normscope.graph.torch.tensors import is_named_tuple, like
 from normscope.record.torch.roots import Root
 
 SPACING = 32  # the next batch is kept after a step in so many
@@ -121,8 +122,8 @@ def _copy(value: Any, tensors: list[torch.Tensor]) -> Any:
         return copied
     if isinstance(value, Leaf):
         return value
-    if type(value) in (list, tuple):
-        return type(value)(_copy(v, tensors) for v in value)
+    if type(value) in (list, tuple) or is_named_tuple(value):
+        return like(value, (_copy(v, tensors) for v in value))
     if type(value) is dict:
         return {k: _copy(v, tensors) for k, v in value.items()}
     raise NotKeepableError(f"its inputs hold a {type(value).__name__}")
