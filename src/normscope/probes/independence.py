@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -24,10 +24,11 @@ PLACES, CHANNELS, SAMPLES, ROWS = 8, 32, 1024, 512
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Per-sample channel means of one batch by place, each (samples, channels), and the classes where they are known."""
+    """Per-sample channel means of one batch by place, each (samples, channels); classes and targets where they are known."""
 
     means: Mapping[str, torch.Tensor]
-    classes: torch.Tensor | None = None
+    classes: torch.Tensor | None = None  # (samples,), whole numbers
+    targets: torch.Tensor | None = None  # (samples, numbers), of any kind
 
 
 def independence(batches: Sequence[Sampled], *, model: int, name: str) -> Independence | None:
@@ -53,6 +54,7 @@ def independence(batches: Sequence[Sampled], *, model: int, name: str) -> Indepe
         p=max(half.p for half in halves),
         places=tuple(places),
         group=_group([b for part in parts for b in part], places) if size <= ROWS else None,
+        targets=_of_targets(alike),
     )
 
 
@@ -71,7 +73,7 @@ def _alike(batches: Sequence[Sampled]) -> list[Sampled]:
     paths = [
         p for p, m in alike[0].means.items() if all(_shape(b, p) == tuple(m.shape) for b in alike)
     ]
-    return [Sampled({p: b.means[p] for p in paths}, b.classes) for b in alike] if paths else []
+    return [replace(b, means={p: b.means[p] for p in paths}) for b in alike] if paths else []
 
 
 def _shape(batch: Sampled, path: str) -> tuple[int, ...] | None:
@@ -92,9 +94,7 @@ def _thinned(batches: list[Sampled]) -> list[Sampled]:
     size = min(ROWS, len(batches[0].means[every[0]]))
     rows = _spread(len(batches[0].means[every[0]]), ROWS)
     chosen = _spread(len(batches), max(LEAST_BATCHES, SAMPLES // size))
-    return [
-        Sampled({p: batches[i].means[p][rows] for p in kept}, batches[i].classes) for i in chosen
-    ]
+    return [replace(batches[i], means={p: batches[i].means[p][rows] for p in kept}) for i in chosen]
 
 
 def _spread(count: int, most: int) -> list[int]:
@@ -165,6 +165,22 @@ def _correlation(z: torch.Tensor, between: float, count: int, size: int) -> floa
     msb = size * between / (count - 2)
     whole = msb + (size - 1) * within
     return (msb - within) / whole if whole > 0 else 0.0
+
+
+def _of_targets(batches: list[Sampled]) -> float | None:
+    """How much the targets of a batch resemble each other: sorted data do in them too, a transform of a whole batch does not."""
+    known = [b.targets for b in batches if b.targets is not None]
+    if len(known) < len(batches) or len({len(t) for t in known}) > 1:
+        return None
+    count, size = len(known), len(known[0])
+    everything = torch.cat(known)
+    if everything.shape[1] == 1 and not everything.is_floating_point():
+        everything = torch.nn.functional.one_hot(everything[:, 0].unique(return_inverse=True)[1])
+    z = _standardized(everything)
+    if z is None:
+        return None
+    means = (_without_trend(count) @ z.view(count, size, -1).mean(1)).square().sum()
+    return _correlation(z, float(means), count, size)
 
 
 def _group(batches: list[Sampled], places: list[Place]) -> int | None:

@@ -35,6 +35,7 @@ class Independence(msgspec.Struct, frozen=True, kw_only=True):
     p: float
     places: tuple[Place, ...]
     group: int | None = None  # samples in each of several independent groups that make up a batch
+    targets: float | None = None  # correlation of the targets within a batch; None: not known
 
 
 class Values(msgspec.Struct, frozen=True):

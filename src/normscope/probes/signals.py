@@ -98,7 +98,8 @@ class Norms:
                     means[paths[norm]] = seen.means[id(batch)]
             target = batch.target
             classes = target is not None and target.ndim == 1 and not target.is_floating_point()
-            found.append(Sampled(means, target if classes else None))
+            numbers = None if target is None else target.reshape(len(target), -1)
+            found.append(Sampled(means, target if classes else None, numbers))
         return found
 
 

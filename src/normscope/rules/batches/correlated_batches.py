@@ -12,6 +12,7 @@ from normscope.rule import Faulty, Healthy, rule
 LEVEL = 0.01  # of the permutation test, in each half of the run
 ENOUGH = 16  # effective samples; ImageNet error rises below 16 images (Wu & He 2018)
 FEW = 4  # effective samples: as bad as batches of 4, whatever the gap at the end
+ALIKE = 0.1  # correlation of targets within a batch; of shuffled ones it is 0 but for noise
 
 
 @rule("NS304", severity="error", since="0.1.0", explains=("NS302", "NS408", "NS601"))
@@ -22,7 +23,8 @@ def correlated_batches(independence: Independence, recording: Recording) -> Iter
     Kept training batches are replayed with fixed weights in evaluation mode. Per-sample channel means of the raw inputs and of the inputs
     of batch norms are compared between and within batches: the correlation $\rho$ of two samples of a batch, and $n_{eff} = N / (1 + (N-1)\rho)$.
     It fires where a permutation test rejects independence at 0.01 in both halves of the run, each without its linear
-    trend, and $n_{eff}$ at a norm is below 16 and below half of the batch. A warning below 4, or where the gap probe measures a loss; else an info.
+    trend, and $n_{eff}$ at a norm is below 16 and below half of the batch. A warning where the gap probe measures a loss, or below 4 when the targets of a
+    batch resemble each other as well (correlation of at least 0.1); else an info.
 
     ## Why it matters
     Batch statistics of 32 samples of one class or one recording are those of a few independent samples. They remove what the samples have in
@@ -39,7 +41,7 @@ def correlated_batches(independence: Independence, recording: Recording) -> Iter
     ## Known limits
     Silent when several training forwards make one step (their inputs may differ on purpose), with fewer than 12 kept batches of one size, and
     when all batches are equal mixtures, and for norms that not all batches reach (one for each domain). Batches of several groups of equal size (P classes with K samples each, clips of frames, views of one
-    image) are chosen on purpose: an info. Healthy draws of digits (shuffled, with and without the last short batch, with replacement, weighted,
+    image) are chosen on purpose: an info, as is one random shift or crop for a whole batch, which leaves the targets alone. Healthy draws of digits (shuffled, with and without the last short batch, with replacement, weighted,
     class-balanced; batches of 16, 32 and 64, 12 to 48 of them): 0 alarms in 500 seeded runs, so less than 0.6 % with 95 % confidence.
     It takes over the severity of a gap that it explains.
 
@@ -85,7 +87,8 @@ def _severity(worst: Place, found: Independence, gap: Gap | None) -> Severity:
     harm = gap is not None and bool(
         {thresholds.staleness(gap), thresholds.inconsistency(gap)} & {"warning", "error"}
     )
-    return "warning" if harm or worst.n_eff < FEW else "info"
+    sorted_too = found.targets is not None and found.targets >= ALIKE
+    return "warning" if harm or (worst.n_eff < FEW and sorted_too) else "info"
 
 
 def _several_a_step(recording: Recording, model: int) -> bool:
@@ -104,6 +107,7 @@ def _measured(
     batch: int = 32,
     group: int | None = None,
     at: str = "a",
+    targets: float | None = 0.9,
 ) -> dict[str, object]:
     rho = (batch / n_eff - 1) / (batch - 1)
     places = (Place(at, rho, n_eff),)
@@ -117,6 +121,7 @@ def _measured(
             p=p,
             places=places,
             group=group,
+            targets=targets,
         )
     }
 
@@ -161,6 +166,25 @@ CASES = (
         story=_RUN,
         measured=_measured(3.9, group=4),
         severity="info",
+    ),
+    Faulty(
+        "a few effective samples, targets not known, and the gap shows it",
+        ("a",),
+        story=_RUN,
+        measured=_measured(targets=None) | {"gap": _gap(0.1)},
+        severity="warning",
+    ),
+    Healthy(
+        "one random shift for the whole batch",
+        story=_RUN,
+        measured=_measured(targets=0.01),
+        at_most="info",
+    ),
+    Healthy(
+        "views of a whole batch, without targets",
+        story=_RUN,
+        measured=_measured(targets=None),
+        at_most="info",
     ),
     Healthy("independent draws", story=_RUN, measured=_measured(31, p=0.6)),
     Healthy("a low estimate by chance", story=_RUN, measured=_measured(9, p=0.05)),
