@@ -31,7 +31,7 @@ PLAN = {
     "MLP 784-256-10": (500, 12),
     "CNN 32×32": (20, 12),
     "ResNet-18 64×64": (3, 10),
-    "ResNet-50 64×64": (1, 10),
+    "ResNet-50 64×64": (4, 10),
 }
 ARMS = {"unobserved": None, "default": "1%", "every step": "100000000000%"}
 HEAD = (
