@@ -31,3 +31,25 @@ def flood(start: Iterable[Node], neighbours: Callable[[Node], list[Node]]) -> se
             reached.add(node.id)
             open_ += neighbours(node)
     return reached
+
+
+def longest(graph: Graph, chosen: set[str]) -> list[Node]:
+    """The chosen nodes along the path that holds most of them, first to last."""
+    count: dict[str, int] = {}
+    before: dict[str, str] = {}  # the last chosen node before this one, on the best path to it
+    best = ""
+    for n in graph:  # in execution order: inputs come first
+        top = max((i for i in n.inputs if i in count), key=count.__getitem__, default="")
+        count[n.id] = count.get(top, 0)
+        last = top if top in chosen else before.get(top, "")
+        if last:
+            before[n.id] = last
+        if n.id in chosen:
+            count[n.id] += 1
+            if not best or count[n.id] > count[best]:
+                best = n.id
+    path: list[Node] = []
+    while best:
+        path.append(graph[best])
+        best = before.get(best, "")
+    return path[::-1]

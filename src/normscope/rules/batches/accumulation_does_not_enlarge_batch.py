@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from normscope.concepts.wording import batch_norms
 from normscope.finding import Finding, Measured, Remedy
 from normscope.graph.model import Site
 from normscope.record.recording import Layer, Model, Recording
@@ -98,7 +99,7 @@ def _median(counts: Counter[int]) -> int:
 
 def _finding(model: Model, found: list[_Accumulated]) -> Finding:
     least = min(found, key=lambda a: a.samples)
-    count = "1 batch norm" if len(found) == 1 else f"{len(found)} batch norms"
+    count = batch_norms(len(found))
     samples = "1 sample" if least.samples == 1 else f"{least.samples} samples"
     together = round(least.samples * least.per_step)
     return Finding(

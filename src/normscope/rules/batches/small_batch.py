@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from normscope.concepts.wording import batch_norms
 from normscope.finding import Finding, Measured, Remedy, Severity
 from normscope.graph.model import Site
 from normscope.probes import thresholds
@@ -137,7 +138,7 @@ def _finding(model: Model, groups: list[_Group], gap: Gap | None) -> Finding:
     least = min(groups, key=lambda g: (g.samples, g.n_eff or g.values))
     severity = _severity(least, gap)
     alike = [g for g in groups if _severity(g, gap) == severity]
-    count = "1 batch norm" if len(alike) == 1 else f"{len(alike)} batch norms"
+    count = batch_norms(len(alike))
     several = least.per_step >= 1.5 and not least.repeats
     accumulated = (
         f" The {least.per_step:.2g} forwards per step do not add up: each is normalized by itself."

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from normscope.concepts.dependence import COUPLED, Use, uses_of, weight
+from normscope.concepts.wording import batch_norms
 from normscope.finding import Finding, Measured, Remedy, Steps
 from normscope.graph.model import Graph
 from normscope.probes.results import Gap
@@ -22,7 +23,7 @@ def by_graph(graph: Graph) -> Iterator[Finding]:
     if not found:
         return
     paths = tuple(dict.fromkeys(n.path for n, _ in found))
-    count = "1 batch norm" if len(paths) == 1 else f"{len(paths)} batch norms"
+    count = batch_norms(len(paths))
     without = all(not op.tracks for _, op in found)
     cause = "no running statistics are kept" if without else "a training flag is fixed"
     todo = "Keep running statistics" if without else "Pass `training=self.training`"
@@ -117,7 +118,7 @@ def _finding(
     measured.append(Measured("of them scored", scored, "forwards", high=0.0))
     if coupling is not None:
         measured.append(Measured("coupling of batch mates", coupling, "output sd", high=COUPLED))
-    count = "1 batch norm" if len(layers) == 1 else f"{len(layers)} batch norms"
+    count = batch_norms(len(layers))
     return Finding(
         f"In evaluation mode {count} of `{model.name}` normalized with the batch's own statistics{where} "
         f"({forwards} forwards): {cause}.{proof} {todo}.",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from normscope.concepts.wording import batch_norms
 from normscope.finding import Finding, Measured, Remedy, Severity
 from normscope.probes import thresholds
 from normscope.probes.results import Gap, Reading
@@ -95,7 +96,7 @@ def _finding(model: Model, layers: list[Layer], times: float, why: str, gap: Gap
         else ""
     )
     return Finding(
-        f"{_count(layers)} of `{model.name}` {'moves its' if len(layers) == 1 else 'move their'} running statistics "
+        f"{batch_norms(len(layers))} of `{model.name}` {'moves its' if len(layers) == 1 else 'move their'} running statistics "
         f"{times:.2g} times per step on the same data: {why}.{acts}{cost} Recompute the statistics before evaluating, "
         "or lower the momentum.",
         severity=severity,
@@ -111,10 +112,6 @@ def _finding(model: Model, layers: list[Layer], times: float, why: str, gap: Gap
             ),
         ),
     )
-
-
-def _count(layers: list[Layer]) -> str:
-    return "1 batch norm" if len(layers) == 1 else f"{len(layers)} batch norms"
 
 
 _STALE = Gap(

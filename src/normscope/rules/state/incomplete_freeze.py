@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from normscope.concepts.wording import batch_norms
 from normscope.finding import Confidence, Finding, Measured, Remedy, Severity, Steps
 from normscope.graph.model import Site
 from normscope.record.recording import Layer, Recording, Span
@@ -138,7 +139,7 @@ def _finding(model: str, kind: _Kind, hits: list[_Moved]) -> Finding:
     forwards = max(h.forwards for h in hits)
     site = next((h.site for h in hits if h.site), None)
     reason = "require no gradient" if explicit else "belong to no optimizer that stepped"
-    count = "1 batch norm" if len(hits) == 1 else f"{len(hits)} batch norms"
+    count = batch_norms(len(hits))
     was = (
         " They began at their initial values: nothing learned was lost."
         if severity == "info"

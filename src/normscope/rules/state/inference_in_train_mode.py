@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from normscope.concepts.wording import batch_norms
 from normscope.finding import Confidence, Finding, Measured, Remedy, Severity, Steps
 from normscope.graph.model import Site
 from normscope.record.recording import Model, Pattern, Recording, Span
@@ -243,7 +244,7 @@ def _finding(
     where = f" at {site}" if site else ""
     forwards, blocks = round(uses.forwards) or 1, round(uses.blocks) or 1
     updates = any(not p.calls or any(c.updates for c in p.calls) for _, p in uses.spans)
-    norms = "1 batch norm" if len(uses.layers) == 1 else f"{len(uses.layers)} batch norms"
+    norms = batch_norms(len(uses.layers))
     moved = " and moved the running statistics" if updates else ""
     times = "once" if blocks == 1 else f"in {blocks} passes"
     message = (

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp
 
+from normscope.concepts.paths import flood, longest
 from normscope.finding import SEVERITIES, Confidence, Finding, Measured, Remedy, Severity
 from normscope.graph.model import Affine, Cast, Graph, Node, Norm, View
 from normscope.probes import thresholds
@@ -125,34 +126,11 @@ def recurring(graph: Graph, path: str) -> int:
     chain = longest(graph, {n.id for n in calls})
     if len(chain) < 2:
         return 0
-    between = flood(graph, chain[0], down=True) & flood(graph, chain[1], down=False)
+    between = flood([chain[0]], graph.readers) & flood([chain[1]], graph.inputs)
     weights = [graph[i] for i in between if isinstance(graph[i].op, Affine)]
     if not weights:
         return len(chain) if len(chain) > 2 else 0
     return len(chain) if any(reused(graph, w) for w in weights) else 0
-
-
-def longest(graph: Graph, chosen: set[str]) -> list[Node]:
-    """The chosen nodes along the path that holds most of them, first to last."""
-    chains: dict[str, tuple[Node, ...]] = {}
-    best: tuple[Node, ...] = ()
-    for n in graph:  # in execution order: inputs come first
-        chain = max((chains.get(i, ()) for i in n.inputs), key=len, default=())
-        chains[n.id] = (*chain, n) if n.id in chosen else chain
-        best = max(best, chains[n.id], key=len)
-    return list(best)
-
-
-def flood(graph: Graph, node: Node, *, down: bool) -> set[str]:
-    """The ids of `node` and of all that depends on it, or (not `down`) that it depends on."""
-    reached, open_ = {node.id}, [node]
-    while open_:
-        n = open_.pop()
-        for other in graph.readers(n) if down else graph.inputs(n):
-            if other.id not in reached:
-                reached.add(other.id)
-                open_.append(other)
-    return reached
 
 
 def reused(graph: Graph, weights: Node) -> bool:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from normscope.concepts.paths import flood, longest
 from normscope.finding import Finding, Measured, Remedy
 from normscope.graph.model import (
     Activation,
@@ -118,7 +119,7 @@ def is_skipped_over(graph: Graph, node: Node) -> bool:
                 open_.append(reader)
     if not sums:
         return False
-    below = flood(graph, node)
+    below = flood([node], graph.readers)
     return any(sum(i in below for i in s.inputs) > 1 for s in sums)
 
 
@@ -130,39 +131,6 @@ def weightless(node: Node) -> bool:
             return True
         case _:
             return False
-
-
-def flood(graph: Graph, node: Node) -> set[str]:
-    """The ids of `node` and of all that depends on it."""
-    reached, open_ = {node.id}, [node]
-    while open_:
-        for reader in graph.readers(open_.pop()):
-            if reader.id not in reached:
-                reached.add(reader.id)
-                open_.append(reader)
-    return reached
-
-
-def longest(graph: Graph, chosen: set[str]) -> list[Node]:
-    """The chosen nodes along the path that holds most of them, first to last."""
-    count: dict[str, int] = {}
-    before: dict[str, str] = {}  # the last chosen node before this one, on the best path to it
-    best = ""
-    for n in graph:  # in execution order: inputs come first
-        top = max((i for i in n.inputs if i in count), key=count.__getitem__, default="")
-        count[n.id] = count.get(top, 0)
-        last = top if top in chosen else before.get(top, "")
-        if last:
-            before[n.id] = last
-        if n.id in chosen:
-            count[n.id] += 1
-            if not best or count[n.id] > count[best]:
-                best = n.id
-    path: list[Node] = []
-    while best:
-        path.append(graph[best])
-        best = before.get(best, "")
-    return path[::-1]
 
 
 _BLOCK = {

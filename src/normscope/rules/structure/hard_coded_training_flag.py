@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from normscope.concepts.dependence import COUPLED, Use, uses_of, weight
 from normscope.concepts.registration import hidden, hidden_in
+from normscope.concepts.wording import batch_norms
 from normscope.evidence import Facts
 from normscope.finding import Finding, Measured, Remedy, Steps
 from normscope.graph.model import Graph
@@ -24,7 +25,7 @@ def in_evaluation_mode(graph: Graph, facts: Facts) -> Iterator[Finding]:
         return
     first = next(iter(found.values()))
     yield Finding(
-        f"In evaluation mode {count(len(found))} (first `{first.path}`) normalize with the batch's own statistics although they keep running "
+        f"In evaluation mode {batch_norms(len(found))} (first `{first.path}`) normalize with the batch's own statistics although they keep running "
         "ones: their training flag is fixed. Pass `training=self.training`.",
         severity="warning",
         confidence="medium",
@@ -121,7 +122,7 @@ def finding(recording: Recording, model: Model, uses: list[Use], layers: list[La
     if coupling is not None:
         measured.append(Measured("coupling of batch mates", coupling, "output sd", high=COUPLED))
     return Finding(
-        f"{count(len(layers)).capitalize()} of `{model.name}` used the batch's own statistics whenever it ran in evaluation mode (forwards: {forwards}){where}: "
+        f"{batch_norms(len(layers)).capitalize()} of `{model.name}` used the batch's own statistics whenever it ran in evaluation mode (forwards: {forwards}){where}: "
         f"the training flag is fixed, `eval()` does not change it.{proof} Pass `training=self.training`.",
         severity=severity,
         confidence=confidence,
@@ -136,10 +137,6 @@ def finding(recording: Recording, model: Model, uses: list[Use], layers: list[La
         measured=tuple(measured),
         repairs=(_REMEDY,),
     )
-
-
-def count(layers: int) -> str:
-    return "1 batch norm" if layers == 1 else f"{layers} batch norms"
 
 
 _REMEDY = Remedy(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from normscope.concepts.dependence import uses_of, weight
 from normscope.concepts.registration import hidden, hidden_in
+from normscope.concepts.wording import batch_norms
 from normscope.evidence import Facts
 from normscope.finding import Confidence, Finding, Measured, Remedy, Severity
 from normscope.graph.model import Graph
@@ -25,7 +26,7 @@ def in_evaluation_mode(graph: Graph, facts: Facts) -> Iterator[Finding]:
         return
     first = next(iter(found.values()))
     yield Finding(
-        f"`eval()` does not reach {count(len(found))} (first `{first.path}`): no module's children lead there. {TODO}",
+        f"`eval()` does not reach {batch_norms(len(found))} (first `{first.path}`): no module's children lead there. {TODO}",
         severity="warning",
         confidence="high",
         layers=tuple(found),
@@ -148,7 +149,7 @@ def finding(
         "`state_dict()` leaves them out",
     ]
     return Finding(
-        f"{count(len(places))} of `{model.name}` {'is' if len(places) == 1 else 'are'} in no module's children{made}{where}: "
+        f"{batch_norms(len(places))} of `{model.name}` {'is' if len(places) == 1 else 'are'} in no module's children{made}{where}: "
         f"{', '.join(c for c in came if c)}. {TODO}",
         severity=severity,
         confidence=confidence,
@@ -162,10 +163,6 @@ def finding(
         ),
         repairs=(_REMEDY,),
     )
-
-
-def count(layers: int) -> str:
-    return "1 batch norm" if layers == 1 else f"{layers} batch norms"
 
 
 TODO = "Build norms in `__init__` and hold them in `nn.ModuleList` or `nn.ModuleDict`."
