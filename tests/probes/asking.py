@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.probes import gap
+from normscope.probes.recent import recent
 from normscope.record.torch.batches import Kept
 
 
@@ -24,7 +25,7 @@ def cut(x, y, size, loss="cross_entropy"):
 def ask(model, batches, *, seconds=60.0, frozen=()):
     norms = {m: path for path, m in model.named_modules() if isinstance(m, _BatchNorm)}
     layers = gap.Layers({m: i for i, m in enumerate(norms)}, norms, frozen)
-    return gap.measure(model, batches, layers, model_id=0, name="Net", seconds=seconds)
+    return gap.measure(model, recent(batches), layers, model_id=0, name="Net", seconds=seconds)
 
 
 def mlp(inputs=8, classes=3, width=16):

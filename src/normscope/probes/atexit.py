@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
 from normscope.probes import averages, gap, replays, roles, stand_ins
+from normscope.probes.recent import recent
 from normscope.record.torch.batches import Kept
 from normscope.record.torch.observer import Observer
 from normscope.record.torch.roots import Root
@@ -83,7 +84,7 @@ def _gap(
     try:
         answer = gap.measure(
             model,
-            batches,
+            recent(batches),
             layers,
             model_id=root.record.id,
             name=root.record.name,

@@ -10,11 +10,14 @@ from time import perf_counter
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from normscope.probes.comparison import column_of, mean
+from normscope.probes.comparison import column_of
 from normscope.probes.judgement import Judged
 from normscope.probes.population import Moments, Statistics, install
 from normscope.probes.results import Gap, LayerGap
 
+UNKNOWN = (math.nan, None, None)
+DRAWS = 500  # of the bootstrap
+Share = tuple[float, float | None, float | None]  # with the ends of its interval
 Stored = Mapping[_BatchNorm, tuple[torch.Tensor, torch.Tensor]]  # running mean and variance
 
 
@@ -41,7 +44,7 @@ def shares(
     recomputed: Statistics,
     gap: Gap,
     deadline: float,
-) -> dict[_BatchNorm, float]:
+) -> dict[_BatchNorm, Share]:
     """The part of C − B that goes when one layer alone gets recomputed statistics, while there is time.
 
     `judged` judges some batches under the statistics installed. Empty where C − B is within its noise, or has no sign.
@@ -50,22 +53,44 @@ def shares(
     if unclear or perf_counter() > deadline:
         return {}
 
-    def cost() -> float:
+    def cost() -> torch.Tensor | None:
         column = column_of(judged(), gap.measure)
-        return mean(column) if column else math.nan
+        return torch.cat(column) if column else None
 
     restore(running)
     worst = cost()
     install(recomputed)
     best = cost()
-    found: dict[_BatchNorm, float] = {}
+    found: dict[_BatchNorm, Share] = {}
+    if worst is None or best is None or float(worst.mean()) == float(best.mean()):
+        return found
     for norm in recomputed:
-        if perf_counter() > deadline or worst == best:
+        if perf_counter() > deadline:
             break
         restore(running)
         install(recomputed, only=norm)
-        found[norm] = (worst - cost()) / (worst - best)
+        if (alone := cost()) is not None:
+            found[norm] = _share(worst, best, alone)
     return found
+
+
+def _share(worst: torch.Tensor, best: torch.Tensor, alone: torch.Tensor) -> Share:
+    """(worst − alone) / (worst − best) in the means over samples, with the percentile interval of a paired bootstrap.
+
+    No interval below 20 values, nor where the denominator comes near zero in some draw: it would be unbounded.
+    """
+    gained, whole = worst - alone, worst - best
+    share = float(gained.mean() / whole.mean())
+    n = len(whole)
+    if n < 20:
+        return share, None, None
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.randint(n, (DRAWS, n), generator=generator)
+    below, above = whole[draws].mean(1), gained[draws].mean(1)
+    if float((below / whole.mean()).min()) < 0.1:
+        return share, None, None
+    low, high = torch.quantile(above / below, torch.tensor([0.025, 0.975], dtype=above.dtype))
+    return share, float(low), float(high)
 
 
 def layer_gap(
@@ -76,7 +101,7 @@ def layer_gap(
     *,
     layer: int,
     path: str,
-    share: float,
+    share: Share,
 ) -> LayerGap:
     """How far stored statistics are from the population's; NaN where they are not numbers."""
     mean_, var = (t.to(whole.mean.device, torch.float64) for t in stored)
@@ -91,7 +116,9 @@ def layer_gap(
         mean_shift=_rms((mean_ - whole.mean) / spread.sqrt()),
         log_sd=_rms(0.5 * ((var + norm.eps) / spread).log()),
         floor=floor,
-        share=share,
+        share=share[0],
+        low=share[1],
+        high=share[2],
     )
 
 

@@ -7,10 +7,11 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 import torch
 
 from normscope.probes.judgement import UNITS, Judged
-from normscope.probes.results import Gap, Reading
+from normscope.probes.results import Gap, Reading, Scores
 
 ENOUGH_SAMPLES = 1000  # Wu & Johnson 2021: 10³ to 10⁴ make recomputed statistics near-optimal
 CLUSTERS = 4  # batches; below it their spread says too little
@@ -49,6 +50,9 @@ def compare(judged: Judgements, *, model: int, name: str, samples: int, loss: st
         facts["error_running"] = mean(c["wrong"])
         facts["stale_error"] = _paired(c["wrong"], b["wrong"], noise)
         facts["inconsistent_error"] = _paired(b["wrong"], a["wrong"], noise)
+    metrics = [_column(x, "metric") for x in (judged.batch, judged.population, judged.running)]
+    if all(metrics):
+        facts["metric"] = Scores(*(reading(m) for m in metrics if m))
     if (apart := _disagreement(judged.population, judged.running)) is not None:
         facts["disagreement"] = apart
         facts["disagreement_floor"] = _disagreement(judged.population, judged.own)
@@ -62,14 +66,30 @@ def compare(judged: Judgements, *, model: int, name: str, samples: int, loss: st
     return Gap(
         measure=measure,
         unit=UNITS.get(loss or "", "loss") if measure == "loss" else "share of samples",
-        batch=Reading(mean(xa), standard_error(xa)),
-        population=Reading(mean(xb), standard_error(xb)),
-        running=Reading(mean(xc), standard_error(xc)),
+        batch=reading(xa),
+        population=reading(xb),
+        running=reading(xc),
         stale=_paired(xc, xb, noise),
         inconsistent=_paired(xb, xa, noise),
         confidence="high" if enough else "medium",
         **facts,
     )
+
+
+def generalized(gap: Gap, running: list[Judged], held_out: list[Judged]) -> Gap:
+    """The gap with D, the same model on data that it was not trained on, by the same measure and with the user's metric."""
+    facts: dict[str, Any] = {}
+    c, d = (column_of(x, gap.measure) for x in (running, held_out))
+    if gap.measure != "output" and c and d:
+        facts["held_out"] = reading(d)
+        # Other samples: the two errors add up.
+        noise = math.hypot(standard_error(c), standard_error(d))
+        facts["generalization"] = Reading(mean(d) - mean(c), noise)
+    if wrong := _column(held_out, "wrong"):
+        facts["error_held_out"] = mean(wrong)
+    if gap.metric and (metric := _column(held_out, "metric")):
+        facts["metric"] = msgspec.structs.replace(gap.metric, held_out=reading(metric))
+    return msgspec.structs.replace(gap, **facts)
 
 
 def _by_output(judged: Judgements, facts: dict[str, Any]) -> Gap:
@@ -116,6 +136,10 @@ def column_of(judged: list[Judged], measure: str) -> Column | None:
 def _column(judged: list[Judged], name: str) -> Column | None:
     found = [getattr(j, name) for j in judged]
     return None if any(v is None for v in found) else found
+
+
+def reading(column: Column) -> Reading:
+    return Reading(mean(column), standard_error(column))
 
 
 def mean(column: Column) -> float:

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.graph.torch.tensors import like
 from normscope.probes.judgement import judge
-from normscope.probes.replay import replay
+from normscope.probes.replay import respond
 from normscope.record.torch.batches import Kept
 
 NEAR, FAR = 1e-3, 1e-2  # of the output's size; rounding in half precision is below the first
@@ -40,7 +40,7 @@ def coupling(model: nn.Module, batches: list[Kept]) -> float | None:
         },
     )
     model.eval()
-    whole, other = (judge(b, replay(model, b)).output for b in (first, mixed))
+    whole, other = (judge(b, respond(model, b)).output for b in (first, mixed))
     if whole is None or other is None or whole.shape != other.shape:
         return None
     moved = float((whole[:half] - other[:half]).square().mean().sqrt())
@@ -74,7 +74,7 @@ def coupled(model: nn.Module, batch: Kept) -> list[_BatchNorm]:
     ]
     try:
         model.eval()
-        replay(model, batch)
+        respond(model, batch)
     finally:
         for handle in handles:
             handle.remove()

@@ -8,9 +8,7 @@ both ways round. C: the running statistics as they are. C − B is staleness, B 
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -21,13 +19,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from normscope.errors import NormscopeError
-from normscope.graph.torch import tensors_of
-from normscope.probes.attribution import layer_gap, restore, shares, stored
-from normscope.probes.comparison import CLUSTERS, ENOUGH_SAMPLES, Judgements, compare, half_of
+from normscope.probes.attribution import UNKNOWN, layer_gap, restore, shares, stored
+from normscope.probes.comparison import Judgements, compare, generalized, half_of
 from normscope.probes.coupling import coupled, coupling
 from normscope.probes.judgement import Judged, judge
 from normscope.probes.population import Statistics, install, pooled, population
-from normscope.probes.replay import bare, batch_norms, replay, set_mode
+from normscope.probes.replay import bare, batch_norms, respond, set_mode
 from normscope.probes.results import Gap
 from normscope.probes.untouched import untouched
 from normscope.record.torch.batches import Kept
@@ -66,16 +63,18 @@ def measure(
     model_id: int,
     name: str,
     seconds: float = 10.0,
+    held_out: Sequence[Kept] = (),
 ) -> Answer:
-    """Ask the model on kept training batches; about `seconds` of time, the model untouched afterwards.
+    """Ask the model on training batches; about `seconds` of time, the model untouched afterwards.
 
-    Layers that training never ran with batch statistics stay as they are in all of A, B and C. Raises NormscopeError
-    with the reason when the model cannot be asked: no batch norm, fewer than two batches, ranks that would have to meet, too slow.
+    Layers that training never ran with batch statistics stay as they are in all of A, B and C. On `held_out` batches the
+    model is asked with running statistics (D). Raises NormscopeError with the reason when the model cannot be asked: no
+    batch norm, fewer than two batches, ranks that would have to meet, too slow.
     """
     deadline = perf_counter() + seconds
     model = bare(model)
     norms = [n for n in batch_norms(model) if n not in layers.frozen]
-    chosen = _late(_last_phase(_alike(batches)))
+    chosen = list(batches)
     _refuse(model, norms, chosen)
     with untouched(model):
         chosen = _affordable(model, chosen, seconds)
@@ -93,6 +92,9 @@ def measure(
             samples=sum(b.samples for b in chosen),
             loss=chosen[0].loss,
         )
+        if held_out:
+            restore(before)
+            gap = generalized(gap, judged.running, _ask(model, [*held_out]))
         some = _spread(chosen, 4)
         # A gap that is there is worth the time to find its layer.
         later = max(deadline, perf_counter() + 0.5 * seconds)
@@ -109,7 +111,7 @@ def measure(
             (moments[0][norm], moments[1][norm]),
             layer=layers.ids[norm],
             path=layers.paths[norm],
-            share=parts.get(norm, math.nan),
+            share=parts.get(norm, UNKNOWN),
         )
         for norm in whole
         if norm in layers.ids and all(norm in m for m in moments)
@@ -161,46 +163,7 @@ def _ask(
     model: nn.Module, batches: list[Kept], batch_stats: Collection[_BatchNorm] = ()
 ) -> list[Judged]:
     set_mode(model, batch_stats)
-    return [judge(b, replay(model, b)) for b in batches]
-
-
-def _alike(batches: Sequence[Kept]) -> list[Kept]:
-    """The batches that met the commonest loss with a target; all where there is none for two."""
-    kinds = Counter((b.loss, b.direct, b.output) for b in batches if b.target is not None)
-    if kinds:
-        kind, times = kinds.most_common(1)[0]
-        if times >= 2:
-            same = [b for b in batches if b.target is not None]
-            return [b for b in same if (b.loss, b.direct, b.output) == kind]
-    return list(batches)
-
-
-def _last_phase(batches: list[Kept]) -> list[Kept]:
-    """The batches since the shape of a sample changed last, where it changed for good: images that grow, longer crops.
-
-    Shapes that come and go (multi-scale training, sentences) are one distribution, and all are taken.
-    """
-    shapes = [_shapes(b) for b in batches]
-    changes = sum(a != b for a, b in itertools.pairwise(shapes))
-    last = [b for b, shape in zip(batches, shapes, strict=True) if shape == shapes[-1]]
-    phases = changes and changes == len(set(shapes)) - 1
-    return last if phases and len(last) >= 2 else batches
-
-
-def _shapes(batch: Kept) -> tuple[torch.Size, ...]:
-    return tuple(t.shape[1:] for t in tensors_of((batch.args, batch.kwargs)))
-
-
-def _late(batches: list[Kept]) -> list[Kept]:
-    """Those of the second half of the training, if they are enough to judge by.
-
-    A model that was trained on other data first (pretraining, growing images, another camera) is asked about the data
-    that it was trained on last: its running statistics are of that alone, and rightly so.
-    """
-    middle = (batches[0].step + batches[-1].step) / 2 if batches else 0
-    late = [b for b in batches if b.step >= middle]
-    enough = sum(b.samples for b in late) >= ENOUGH_SAMPLES and len(late) >= CLUSTERS
-    return late if enough else batches
+    return [judge(b, respond(model, b)) for b in batches]
 
 
 def _affordable(model: nn.Module, batches: list[Kept], seconds: float) -> list[Kept]:

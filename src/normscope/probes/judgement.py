@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from normscope.graph.torch import tensors_of
 from normscope.record.torch.batches import Kept
 
 LOSSES = {
@@ -29,21 +31,25 @@ UNITS = dict.fromkeys((*CLASSES, *BINARY), "nats")
 class Judged:
     """Per sample, float64 on the host; None where it cannot be had.
 
-    `decision` is (samples, decisions), `output` (samples, features). `loss` has one value when the model returns its own.
+    `decision` is (samples, decisions), `output` (samples, features). `loss` and `metric` have one value where
+    the model, or a function of the user's, gives no more for a batch.
     """
 
     loss: torch.Tensor | None = None
     wrong: torch.Tensor | None = None
     decision: torch.Tensor | None = None
     output: torch.Tensor | None = None
+    metric: torch.Tensor | None = None
 
 
-def judge(batch: Kept, outputs: list[torch.Tensor]) -> Judged:
+def judge(batch: Kept, out: Any) -> Judged:
     """Judge what the model returned for `batch`. An output without one row for each sample is not judged."""
+    outputs = list(tensors_of(out))
     main = _main_output(batch, outputs)
-    loss = _loss(batch, outputs)
+    loss, metric = batch.judged_by_user(out)
+    loss = _loss(batch, outputs) if loss is None else loss
     if main is None:
-        return Judged(loss)
+        return Judged(loss, metric=metric)
     decision = _decision(batch, main)
     wrong = None if decision is None else _wrong(batch, main, decision)
     return Judged(
@@ -51,6 +57,7 @@ def judge(batch: Kept, outputs: list[torch.Tensor]) -> Judged:
         wrong,
         None if decision is None else decision.reshape(batch.samples, -1).cpu(),
         main.cpu().double().reshape(batch.samples, -1),
+        metric,
     )
 
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from copy import copy
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -55,20 +57,29 @@ def set_mode(model: nn.Module, batch_stats: Collection[_BatchNorm] = ()) -> None
 
 def replay(model: nn.Module, batch: Kept) -> list[torch.Tensor]:
     """The output tensors, in order, of one kept batch on the model's device."""
+    return list(tensors_of(respond(model, batch)))
+
+
+def respond(model: nn.Module, batch: Kept) -> Any:
+    """What the model returns for one kept batch on its own device."""
     device = next((p.device for p in model.parameters()), batch.device)
-    out = model(
-        *(_to(a, device) for a in batch.args),
-        **{k: _to(v, device) for k, v in batch.kwargs.items()},
-    )
-    return list(tensors_of(out))
+    args = tuple(to_device(a, device) for a in batch.args)
+    return batch.call(model, args, {k: to_device(v, device) for k, v in batch.kwargs.items()})
 
 
-def _to(value: Any, device: torch.device) -> Any:
+def to_device(value: Any, device: torch.device) -> Any:
     """A fresh copy on the device: a model may change its input in place."""
     if isinstance(value, torch.Tensor):
         return value.to(device, copy=True)
     if isinstance(value, (list, tuple)):
-        return like(value, (_to(v, device) for v in value))
-    if isinstance(value, dict):
-        return {k: _to(v, device) for k, v in value.items()}
+        return like(value, (to_device(v, device) for v in value))
+    if type(value) is dict:
+        return {k: to_device(v, device) for k, v in value.items()}
+    if callable(getattr(value, "to", None)) and not isinstance(value, type):
+        return copy(value).to(device)  # batches of other libraries: of tokens, of graphs
+    if isinstance(value, Mapping):
+        return {k: to_device(v, device) for k, v in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        moved = {f.name: to_device(getattr(value, f.name), device) for f in fields(value) if f.init}
+        return replace(value, **moved)
     return value

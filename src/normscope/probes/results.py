@@ -23,7 +23,7 @@ class LayerGap(msgspec.Struct, frozen=True):
     `mean_shift` is the rms over channels of |running mean − population mean| / population sd, `log_sd`
     the rms of ln(running sd / population sd); `floor` is what two halves of the data differ by in the
     same measure. `share` is the part of C − B that this layer alone accounts for, by giving it recomputed statistics
-    while all others keep their running ones.
+    while all others keep their running ones; `low` and `high` bound it with 95 % confidence, where the data allow that.
     """
 
     layer: int
@@ -32,6 +32,17 @@ class LayerGap(msgspec.Struct, frozen=True):
     log_sd: float
     floor: float
     share: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """A metric of the user's own, in its own unit, under A, B, C and on held-out data (D)."""
+
+    batch: Reading
+    population: Reading
+    running: Reading
+    held_out: Reading | None = None
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +82,10 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     )
     coupled_layers: tuple[str, ...] = ()  # that used batch statistics in eval mode
     layers: tuple[LayerGap, ...] = ()
+    held_out: Reading | None = None  # D: running statistics on data that it was not trained on
+    generalization: Reading | None = None  # D − C
+    error_held_out: float | None = None
+    metric: Scores | None = None
     relied_on: bool | None = (
         None  # whether the script evaluates it with running statistics; None: unknown
     )

@@ -11,6 +11,7 @@ from torch import nn
 
 from normscope.errors import NormscopeError
 from normscope.probes import gap
+from normscope.probes.recent import recent
 from normscope.record.torch.batches import Kept
 
 
@@ -26,7 +27,9 @@ def measure(
 ) -> gap.Answer:
     """The gap probe on the parameters and buffers of that evaluation. The model holds its own again afterwards."""
     with holding(model, state):
-        return gap.measure(model, batches, layers, model_id=model_id, name=name, seconds=seconds)
+        return gap.measure(
+            model, recent(batches), layers, model_id=model_id, name=name, seconds=seconds
+        )
 
 
 @contextmanager

@@ -37,6 +37,15 @@ class Kept:
     direct: bool = False
     output: int = 0
 
+    def call(self, model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the model returns for the batch's own arguments, or for copies of them on another device."""
+        return model(*args, **kwargs)
+
+    def judged_by_user(self, out: Any) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Loss and metric of each sample by functions of the user's own; a watched run has none."""
+        del out
+        return None, None
+
 
 class NotKeepableError(Exception):
     """An argument that cannot be copied safely."""
