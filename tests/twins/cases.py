@@ -15,7 +15,8 @@ class Case:
     """One script and what a diagnosis of it should say.
 
     `rule` is None for a healthy script. `severity` "info" means: the code is named, but nothing is blamed.
-    `accept` lists codes that name the same mistake equally well.
+    `accept` lists codes that name the same mistake equally well. `select` are rules that are off by default and are asked for
+    here, in place of all others: of these a healthy script gets not even a remark.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Case:
     severity: str = "error"
     accept: tuple[str, ...] = ()
     frozen: bool = False
+    select: tuple[str, ...] = ()
 
 
 def cases(only: str = "") -> list[Case]:
@@ -36,6 +38,7 @@ def _all() -> Iterator[Case]:
         for file in sorted((HERE / folder).glob("*/pair.toml")):
             told = tomllib.loads(file.read_text(encoding="utf-8"))
             frozen, name = folder == "frozen", f"{folder}/{file.parent.name}"
+            select = tuple(told.get("select", ()))
             yield Case(
                 f"{name}/faulty",
                 file.parent / "faulty.py",
@@ -43,8 +46,11 @@ def _all() -> Iterator[Case]:
                 told.get("severity", "error"),
                 tuple(told.get("accept", ())),
                 frozen,
+                select,
             )
-            yield Case(f"{name}/healthy", file.parent / "healthy.py", None, frozen=frozen)
+            yield Case(
+                f"{name}/healthy", file.parent / "healthy.py", None, frozen=frozen, select=select
+            )
     for file in sorted((HERE / "healthy").glob("*.py")):
         yield Case(f"healthy/{file.stem}", file, None)
 

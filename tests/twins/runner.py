@@ -18,7 +18,7 @@ def right(case: Case, outcome: Outcome) -> bool:
     if outcome.error:
         return False
     if case.rule is None:
-        return outcome.primary is None
+        return outcome.primary is None and not outcome.codes.intersection(case.select)
     if case.severity == "info":
         return outcome.primary is None and case.rule in outcome.codes
     return outcome.primary in (case.rule, *case.accept)

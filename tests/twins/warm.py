@@ -12,6 +12,7 @@ import os
 import select
 import sys
 import tempfile
+import tomllib
 import traceback
 import types
 import warnings
@@ -150,10 +151,19 @@ def _diagnosed(path: Path, file: Path) -> Any:
     finally:
         finish(observer, probe=not crash)
         store.close()
-    diagnosis = diagnose(load(file))
+    diagnosis = diagnose(load(file), _selected(path))
     if crash and diagnosis.verdict.status in ("healthy", "not_evaluated"):
         raise RuntimeError(crash)
     return diagnosis
+
+
+def _selected(path: Path) -> Any:
+    """The rules that the pair asks for; None: all that are on by default."""
+    from normscope.catalogue import selection
+
+    told = path.parent / "pair.toml"
+    asked = tomllib.loads(told.read_text(encoding="utf-8")).get("select") if told.exists() else None
+    return selection(asked) if asked else None
 
 
 def execute(path: Path) -> None:
