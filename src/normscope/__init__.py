@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from normscope.finding import Finding
     from normscope.graph.model import Graph
     from normscope.live import watch
+    from normscope.probes.setup import Setup
+    from normscope.probing import probe
     from normscope.record.recording import Recording
 
 __version__ = "0.1.0"
@@ -20,9 +22,11 @@ __all__ = [
     "Finding",
     "Graph",
     "Recording",
+    "Setup",
     "check",
     "compare",
     "diagnose",
+    "probe",
     "report_metric",
     "watch",
 ]
@@ -31,9 +35,11 @@ _HOMES = {
     "Finding": "normscope.finding",
     "Graph": "normscope.graph.model",
     "Recording": "normscope.record.recording",
+    "Setup": "normscope.probes.setup",
     "check": "normscope.checking",
     "compare": "normscope.comparison",
     "diagnose": "normscope.diagnosis",
+    "probe": "normscope.probing",
     "watch": "normscope.live",
 }
 

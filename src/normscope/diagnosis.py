@@ -10,7 +10,7 @@ from normscope import catalogue, engine
 from normscope.evidence import Evidence, of_recording
 from normscope.finding import CONFIDENCES, SEVERITIES, Finding, NotEvaluated
 from normscope.graph.model import Graph
-from normscope.record.recording import CHECKED, Layer, Recording
+from normscope.record.recording import CHECKED, PROBED, Layer, Recording
 from normscope.rule import Rule
 
 Status = Literal["failing", "suspect", "healthy", "not_evaluated"]
@@ -192,12 +192,30 @@ def verdict(recording: Recording, ranked: Sequence[Finding]) -> Verdict:
         )
     if recording.status == CHECKED:
         return Verdict("healthy", None, None, _CHECKED[bool(recording.graphs)])
+    if recording.status == PROBED:
+        return _probed(recording, ranked)
     if not recording.steps:
         return Verdict("not_evaluated", None, None, "No training step was seen.")
     acquitted = next((f for f in ranked if f.code == ACQUITTAL), None)
     if acquitted:
         return Verdict("healthy", None, False, acquitted.message)
     return Verdict("healthy", None, False, "No fault of normalization was found.")
+
+
+def _probed(recording: Recording, ranked: Sequence[Finding]) -> Verdict:
+    """Healthy by what was measured; nothing is known where nothing was."""
+    if not recording.measurements:
+        return Verdict("not_evaluated", None, None, "No probe was answered.")
+    acquitted = next((f for f in ranked if f.code == ACQUITTAL), None)
+    if acquitted:
+        return Verdict("healthy", None, False, acquitted.message)
+    asked = ", ".join(recording.measurements)
+    return Verdict(
+        "healthy",
+        None,
+        None,
+        f"Nothing wrong was measured ({asked}). How it trains was not observed.",
+    )
 
 
 _CHECKED = {
@@ -219,7 +237,7 @@ def coverage(recording: Recording) -> Coverage:
 
 def _silent(recording: Recording, graphs: Sequence[Graph]) -> list[Layer]:
     """Norm layers that never ran; of a model that was only looked at, those that no graph holds."""
-    if recording.status != CHECKED:
+    if recording.trained:
         called = {c.layer for p in recording.patterns.values() for c in p.calls}
         # Calls inside compiled code are not seen: there nobody can say which layers never ran.
         seen = {recording.layers[i].model for i in called}
@@ -235,4 +253,4 @@ def _silent(recording: Recording, graphs: Sequence[Graph]) -> list[Layer]:
     return [x for x in recording.layers.values() if graphs and x.path not in paths]
 
 
-NOTED = ("compiled", "observer-error", "keras", "not-probed")
+NOTED = ("compiled", "observer-error", "keras", "not-probed", "not-captured")

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from normscope.record.recording import CHECKED, Channels, Layer, Recording
+from normscope.record.recording import CHECKED, PROBED, Channels, Layer, Recording
 
 REPLAYED = "needs kept training inputs, and a script that ends by itself with its model alive"
 HINTS: Mapping[str, str] = {
@@ -38,6 +38,12 @@ CHECKED_HINTS: Mapping[str, str] = {
     "graph": "give an input, as in `--input 8,3,224,224`",
     **dict.fromkeys(("recording", "gap"), "train under observation: `normscope run train.py`"),
 }
+
+PROBED_HINTS: Mapping[str, str] = {
+    "graph": "no graph could be captured of the first training batch",
+    "recording": "train under observation: `normscope run train.py`",
+}
+UNTRAINED_HINTS = {CHECKED: CHECKED_HINTS, PROBED: PROBED_HINTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +98,12 @@ def _model(value: object) -> object:
 def of_recording(recording: Recording) -> Evidence:
     """The evidence that a recording holds; that of a model which was only looked at tells nothing of training."""
     values: dict[str, list[object]] = {
-        "recording": [] if recording.status == CHECKED else [recording],
+        "recording": [recording] if recording.trained else [],
         "graph": list(recording.graphs),
         "facts": list(_facts(recording)),
         **recording.measurements,
     }
-    hints = HINTS if recording.status != CHECKED else {**HINTS, **CHECKED_HINTS}
-    return Evidence(values, hints)
+    return Evidence(values, {**HINTS, **UNTRAINED_HINTS.get(recording.status, {})})
 
 
 def _facts(recording: Recording) -> Iterator[Facts]:

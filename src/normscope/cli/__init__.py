@@ -14,6 +14,7 @@ from normscope import __version__
 COMMANDS = {
     "run": "Observe your unmodified training script, then diagnose it. The main job.",
     "check": "Judge a model by its code alone: no training, no data.",
+    "probe": "Ask a trained model and its data: where a train-evaluation gap comes from, and more.",
     "report": "Rebuild the report of a recording.",
     "compare": "Tell what a change did, from the recordings before and after it.",
     "rules": "List the rules.",

@@ -200,6 +200,46 @@ def check(
     return checked(target, input_ or (), chosen, weights=weights, write_baseline=write_baseline)
 
 
+@app.command(
+    help=f"{COMMANDS['probe']}\n\nnormscope probe [OPTIONS] [NAME…] file.py:setup\n\n"
+    "`setup()` returns a dict or a dataclass with `model` and `train`, and if it can `held_out`, `loss`, `metric`, `forward`, `target`."
+)
+def probe(
+    *words: Annotated[str, Parameter(show=False)],
+    list_: Annotated[
+        bool, Parameter(name="--list", negative="", help="List the probes and what they answer.")
+    ] = False,
+    seconds: Annotated[
+        float,
+        Parameter(help="About how long each probe may take; 60 by default.", show_default=False),
+    ] = 60.0,
+    record: Annotated[
+        str | None,
+        Parameter(help="Where the answers are kept; FILE.nscope in this folder by default."),
+    ] = None,
+    format_: Formats = None,
+    output: Outputs = None,
+    select: Annotated[Words, Parameter(help=SELECT)] = None,
+    ignore: Annotated[Words, Parameter(help=IGNORE)] = None,
+    fail_on: Annotated[str | None, Parameter(help=f"{FAIL_ON} By default error.")] = None,
+    baseline: Annotated[str | None, Parameter(help=BASELINE)] = None,
+) -> int:
+    from normscope.cli import probing
+
+    if list_:
+        return probing.list_probes()
+    chosen = _configured(
+        record=record,
+        format=format_,
+        output=output,
+        select=select,
+        ignore=ignore,
+        fail_on=fail_on,
+        baseline=baseline,
+    )
+    return probing.probe(words, chosen, seconds=seconds)
+
+
 @app.command(help=COMMANDS["report"])
 def report(
     file: Annotated[str, Parameter(help="The recording, as `normscope run` wrote it.")],

@@ -9,7 +9,7 @@ both ways round. C: the running statistics as they are. C − B is staleness, B 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -64,11 +64,12 @@ def measure(
     name: str,
     seconds: float = 10.0,
     held_out: Sequence[Kept] = (),
+    progress: Callable[[float], None] = lambda _: None,
 ) -> Answer:
     """Ask the model on training batches; about `seconds` of time, the model untouched afterwards.
 
     Layers that training never ran with batch statistics stay as they are in all of A, B and C. On `held_out` batches the
-    model is asked with running statistics (D). Raises NormscopeError with the reason when the model cannot be asked: no
+    model is asked with running statistics (D). `progress` is told the share done. Raises NormscopeError with the reason when the model cannot be asked: no
     batch norm, fewer than two batches, ranks that would have to meet, too slow.
     """
     deadline = perf_counter() + seconds
@@ -81,10 +82,12 @@ def measure(
         before = stored(norms)
         halves = [[b for i, b in enumerate(chosen) if half_of(i) == k] for k in (0, 1)]
         moments = [population(model, half, norms) for half in halves]
+        progress(0.2)
         whole = pooled(moments)
         if norms and not whole:
             raise NormscopeError("none of the kept batches reached its batch norms")
         judged = _judged(model, chosen, norms, moments)
+        progress(0.6)
         gap = compare(
             judged,
             model=model_id,
@@ -95,11 +98,13 @@ def measure(
         if held_out:
             restore(before)
             gap = generalized(gap, judged.running, _ask(model, [*held_out]))
+        progress(0.7)
         some = _spread(chosen, 4)
         # A gap that is there is worth the time to find its layer.
         later = max(deadline, perf_counter() + 0.5 * seconds)
         parts = shares(lambda: _ask(model, some), before, whole, gap, later)
         restore(before)
+        progress(0.9)
         mates = coupling(model, chosen)
         restore(before)
         tied = coupled(model, chosen[0])

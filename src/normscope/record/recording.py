@@ -21,7 +21,8 @@ ForwardKind = Literal["training", "inference"]
 # `complete`: parameters and running statistics. `parameters`: no running statistics with them. `misnamed`: a state dict
 # held it under another prefix and gave the model nothing at all.
 Loaded = Literal["complete", "parameters", "misnamed"]
-CHECKED = "checked"  # the status of a recording of a model that was looked at, not trained
+# The status of a recording without training: of a model that was looked at, and of one that was asked.
+CHECKED, PROBED = "checked", "probed"
 
 
 class Layer(msgspec.Struct, kw_only=True):
@@ -304,6 +305,11 @@ class Recording:
     )
     optimizers: list[str] = field(default_factory=list[str])
     cost: Cost = field(default_factory=Cost)
+
+    @property
+    def trained(self) -> bool:
+        """Whether training was watched; a model that was only looked at or asked tells nothing of it."""
+        return self.status not in (CHECKED, PROBED)
 
     def calls(
         self, layer: int, kind: ForwardKind | None = None

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from normscope.errors import NormscopeError
 from normscope.graph import model as graph_model
-from normscope.probes.observations import DropoutShifts, Independence, Padding, Signal
+from normscope.probes.observations import DropoutShifts, Independence, OwnStatistics, Padding, Signal
 from normscope.probes.results import Gap
 from normscope.record.recording import (
     SERIES,
@@ -48,6 +48,7 @@ MEASUREMENTS: Final[dict[str, type[Any]]] = {
     "signal": Signal,
     "dropout": DropoutShifts,
     "padding": Padding,
+    "own_statistics": OwnStatistics,
 }
 
 _SCHEMA = """
@@ -113,10 +114,11 @@ class Store:
         with self._lock:
             self._things[kind, number] = value
 
-    def put_graph(self, graph: graph_model.Graph) -> None:
+    def put_graph(self, graph: graph_model.Graph, number: int | None = None) -> None:
+        """Keep the graph of a model, in place of an earlier one of that `number` (by default the model's own)."""
         self._row(
             "INSERT OR REPLACE INTO things VALUES ('graph', ?, ?)",
-            graph.model,
+            graph.model if number is None else number,
             graph_model.dumps(graph),
         )
 

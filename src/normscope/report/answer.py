@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from normscope.diagnosis import Diagnosis
 from normscope.finding import Finding, Remedy
 from normscope.probes.results import Gap
-from normscope.record.recording import CHECKED, Recording
+from normscope.record.recording import Recording
 from normscope.record.roles import roles
 from normscope.report.wording import count, number, percent, plain, shortened, some, with_noise
 
@@ -79,7 +79,7 @@ def acquittal(diagnosis: Diagnosis) -> Iterator[str]:
     """By which measurements normalization is found healthy."""
     recording = diagnosis.recording
     norms = sum(m.norm_layers for m in recording.models.values())
-    if not norms or recording.status == CHECKED:
+    if not norms or not recording.trained:
         return
     probed = gaps(recording)
     for gap in probed:
@@ -145,8 +145,8 @@ def not_evaluated(diagnosis: Diagnosis) -> Iterator[str]:
 def cost(recording: Recording) -> str:
     """What observing took, as measured; empty where nothing ran."""
     spent = recording.cost
-    if recording.status == CHECKED:
-        return ""
+    if not recording.trained:
+        return f"asking took {number(spent.probing)} s." if spent.probing else ""
     if spent.loop <= 0:
         return "not measured: no training loop was seen."
     sentence = f"observing took {percent(spent.overhead)} of the training loop (budget {percent(spent.budget)})"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any, Literal, cast
 
 import msgspec
 
 import normscope
 from normscope.diagnosis import Diagnosis, Status
 from normscope.finding import Confidence, Finding, Severity
+from normscope.record.recording import Recording
+from normscope.report import probes
 from normscope.report.wording import finite
 
 
@@ -118,8 +121,16 @@ class Cost(msgspec.Struct, frozen=True):
     overhead: float | None
 
 
-class Report(msgspec.Struct, frozen=True):
-    """The report of one run."""
+class Probe(msgspec.Struct, frozen=True):
+    """What one probe answered: in words, and all of its numbers by name (see `normscope.probes`)."""
+
+    name: str
+    sentence: str
+    answer: dict[str, Any]
+
+
+class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The report of one run, or of the probes that were asked; only the latter has `probes`."""
 
     schema: Literal[1]
     tool: Tool
@@ -129,6 +140,7 @@ class Report(msgspec.Struct, frozen=True):
     not_evaluated: list[NotEvaluated]
     coverage: Coverage
     cost: Cost
+    probes: list[Probe] = []
 
 
 def report(diagnosis: Diagnosis) -> Report:
@@ -160,7 +172,30 @@ def report(diagnosis: Diagnosis) -> Report:
             [unicode(n) for n in seen.notes],
         ),
         cost=Cost(recording.cost.budget, finite(recording.cost.overhead) if measured else None),
+        probes=[] if recording.trained else list(_probes(recording)),
     )
+
+
+def _probes(recording: Recording) -> Iterator[Probe]:
+    for name, answers in recording.measurements.items():
+        for answer in answers:
+            said = probes.sentence(name, answer)
+            yield Probe(name, unicode(said), _numbers(msgspec.to_builtins(answer)))
+
+
+def _numbers(value: Any) -> Any:
+    """Plain values with null for what is not finite."""
+    match value:
+        case dict():
+            return {str(k): _numbers(v) for k, v in cast("dict[Any, Any]", value).items()}
+        case list() | tuple():
+            return [_numbers(v) for v in cast("list[Any]", value)]
+        case str():
+            return unicode(value)
+        case float():
+            return finite(value)
+        case _:
+            return value
 
 
 def reported(f: Finding) -> ReportedFinding:

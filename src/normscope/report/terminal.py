@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from normscope.diagnosis import Diagnosis
 from normscope.finding import Finding
-from normscope.report import answer
+from normscope.report import answer, probes
 from normscope.report.wording import band, plain, reading, shortened, some, steps
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def render(diagnosis: Diagnosis, console: Console) -> None:
             ("Verdict", [Text(plain(answer.headline(diagnosis)), style)]),
             ("Why", _why(diagnosis)),
             ("Next", _next(diagnosis)),
+            ("Measured", map(Text, _measured(diagnosis))),
         )
     ]
     if diagnosis.findings:
@@ -108,6 +109,12 @@ def _why(diagnosis: Diagnosis) -> list[Text]:
     for other in answer.others(diagnosis):
         lines.append(Text.assemble("also ", _named(other), ": ", plain(other.message)))
     return lines
+
+
+def _measured(diagnosis: Diagnosis) -> Iterator[str]:
+    """What was asked for and answered; a run's own measurements stand with its verdict."""
+    recording = diagnosis.recording
+    return iter(()) if recording.trained else probes.sentences(recording)
 
 
 def _named(finding: Finding) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from normscope.comparison import Comparison
-from normscope.probes.results import Gap
+from normscope.probes.results import Gap, LayerGap
 from normscope.record.recording import Recording
 from normscope.report.answer import gap_sentence, gaps
 from normscope.report.html.figures import Section, bars, table
@@ -16,6 +16,7 @@ READINGS = (
     ("population", "B, recomputed statistics"),
     ("running", "C, running statistics"),
 )
+LABELS = dict(READINGS) | {"held_out": "D, held-out data"}
 MISSING = "The gap was not measured: that needs the script to end by itself, with its model alive and training inputs kept."
 
 
@@ -36,6 +37,10 @@ def _readings(gap: Gap, i: int) -> Section:
         for (name, label), tone in zip(READINGS, ("one", "one", "two"), strict=True)
         for r in [getattr(gap, name)]
     ]
+    if gap.held_out is not None:
+        d = gap.held_out
+        words = f"{with_noise(d.value, d.noise)} {_unit(gap)}"
+        entries.append(("D, running statistics, held-out data", d.value, d.noise, words, "one"))
     rows = [[label, number(value), number(noise)] for label, value, noise, _, _ in entries]
     rows += [
         ["C − B, staleness", number(gap.stale.value), number(gap.stale.noise)],
@@ -45,15 +50,23 @@ def _readings(gap: Gap, i: int) -> Section:
             number(gap.inconsistent.noise),
         ],
     ]
+    if gap.generalization is not None:
+        g = gap.generalization
+        rows.append(["D − C, generalization", number(g.value), number(g.noise)])
     rows += [
         [f"wrong decisions, {label}", percent(share), ""]
         for label, share in (
             ("A", gap.error_batch),
             ("B", gap.error_population),
             ("C", gap.error_running),
+            ("D", gap.error_held_out),
         )
         if share is not None
     ]
+    if gap.metric is not None:
+        for label in ("batch", "population", "running", "held_out"):
+            if (r := getattr(gap.metric, label)) is not None:
+                rows.append([f"your metric, {LABELS[label]}", number(r.value), number(r.noise)])
     if gap.disagreement is not None:
         floor = percent(gap.disagreement_floor)
         rows.append(["decisions that differ between C and B", percent(gap.disagreement), floor])
@@ -95,8 +108,8 @@ def _layers(gap: Gap, i: int) -> Section:
                 (
                     shortened(x.path, 36),
                     x.share,
-                    0.0,
-                    number(x.share),
+                    0.0 if x.low is None or x.high is None else (x.high - x.low) / 2,
+                    _interval(x),
                     "two" if x.share > 0 else "one",
                 )
                 for x in known[:12]
@@ -115,7 +128,7 @@ def _layers(gap: Gap, i: int) -> Section:
             [
                 [
                     shortened(x.path),
-                    number(x.share),
+                    _interval(x),
                     number(x.mean_shift),
                     number(x.log_sd),
                     number(x.floor),
@@ -124,6 +137,12 @@ def _layers(gap: Gap, i: int) -> Section:
             ],
         ),
     )
+
+
+def _interval(layer: LayerGap) -> str:
+    if layer.low is None or layer.high is None:
+        return number(layer.share)
+    return f"{number(layer.share)} ({number(layer.low)} to {number(layer.high)})"
 
 
 def compared(c: Comparison) -> Iterator[Section]:

@@ -12,7 +12,7 @@ import normscope
 from normscope.comparison import Comparison
 from normscope.diagnosis import Diagnosis
 from normscope.finding import Finding
-from normscope.report import answer, change
+from normscope.report import answer, change, probes
 from normscope.report.html import channels, forwards, gap, series
 from normscope.report.html.figures import Section, Table, table
 from normscope.report.wording import band, plain, reading, shortened, some, steps
@@ -28,14 +28,9 @@ FINDINGS = 100  # on a page; the JSON report holds all
 def to_html(diagnosis: Diagnosis) -> str:
     """The report of a diagnosis as one page that needs no other file and no network."""
     r = diagnosis.recording
-    sections = [
-        *gap.sections(r),
-        channels.section(r),
-        series.noise(r),
-        forwards.sizes(r),
-        forwards.modes(r),
-        series.loss(r),
-    ]
+    asked = [*gap.sections(r), channels.section(r), *probes.sections(r)]
+    watched = [series.noise(r), forwards.sizes(r), forwards.modes(r), series.loss(r)]
+    sections = [*asked, *watched] if r.trained else asked
     return _page("report.html.j2", sections, target=r.target, d=diagnosis)
 
 
@@ -101,6 +96,7 @@ def _vocabulary() -> dict[str, Any]:
     """What the templates may call."""
     return {
         "answer": answer,
+        "probes": probes,
         "change": change,
         "band": band,
         "reading": reading,

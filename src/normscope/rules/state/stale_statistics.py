@@ -9,7 +9,12 @@ from normscope.record.recording import Recording
 from normscope.rule import Faulty, Healthy, rule
 
 
-@rule("NS408", severity="error", since="0.1.0")
+def _asked(gap: Gap) -> Iterator[Finding]:
+    """The same of a model that was asked without having been watched."""
+    yield from _judged(gap)
+
+
+@rule("NS408", severity="error", since="0.1.0", static=_asked)
 def stale_statistics(gap: Gap, recording: Recording) -> Iterator[Finding]:
     """The running statistics do worse than recomputed ones on the same data.
 
@@ -42,8 +47,13 @@ def stale_statistics(gap: Gap, recording: Recording) -> Iterator[Finding]:
     ## References
     - Wu & Johnson, *Rethinking "Batch" in BatchNorm*, 2021, section 3. https://arxiv.org/abs/2105.07576
     """
+    if gap.measure != "output" or not _trained_with_them(gap.model, recording):
+        yield from _judged(gap)
+
+
+def _judged(gap: Gap) -> Iterator[Finding]:
     severity = thresholds.staleness(gap)
-    if severity is None or (gap.measure == "output" and _trained_with_them(gap.model, recording)):
+    if severity is None:
         return
     layers = _carriers(gap)
     yield Finding(

@@ -1,0 +1,59 @@
+"""The probes by name, each with the question that it answers. Imports no framework until one is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from normscope.errors import NormscopeError, did_you_mean
+
+if TYPE_CHECKING:
+    import msgspec
+
+Progress = Callable[[float], None]  # is told the share that is done, from 0 to 1
+Answers = Mapping[str, "msgspec.Struct"]  # by the name of the evidence that they are
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`home` is a module with a function `ask(prepared, seconds, progress)` that returns answers by evidence name."""
+
+    name: str
+    what: str
+    home: str
+
+    @property
+    def ask(self) -> Callable[[Any, float, Progress], Answers]:
+        return import_module(self.home).ask
+
+
+QUESTIONS: Mapping[str, Question] = {
+    q.name: q
+    for q in (
+        Question(
+            "gap",
+            "How much of a train-evaluation gap is stale statistics, batch inconsistency, generalization?",
+            "normscope.probing.gap",
+        ),
+        Question(
+            "signal",
+            "What flows through the norm layers: channels that died, activations that saturate, dropout's shift?",
+            "normscope.probing.signal",
+        ),
+    )
+}
+
+
+def chosen(names: Iterable[str]) -> tuple[Question, ...]:
+    """The named questions in the order given, all without a name. Raises NormscopeError for an unknown one."""
+    found: dict[str, Question] = {}
+    for name in names:
+        key = name.replace("-", "_")
+        if key not in QUESTIONS:
+            raise NormscopeError(
+                f"There is no probe `{name}`.{did_you_mean(key, QUESTIONS)} Probes: {', '.join(QUESTIONS)}."
+            )
+        found[key] = QUESTIONS[key]
+    return tuple(found.values()) or tuple(QUESTIONS.values())
