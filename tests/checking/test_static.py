@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import NamedTuple
+
 import pytest
 import torch
 from torch import nn
 
 import normscope
 from normscope.checking.inputs import InputSpec
-from normscope.checking.torch import model_and_inputs, static_recording, tensors_from
+from normscope.checking.shapes import without_values
+from normscope.checking.torch import example_of, static_recording, tensors_from
 from normscope.errors import NormscopeError
 from normscope.graph.model import Dropout
 
@@ -157,13 +163,78 @@ def test_uncalled_layers_are_told():
 @pytest.mark.parametrize("made", [None, 7, "net", (nn.Linear(1, 1),), {"model": 1}])
 def test_nonsense_from_a_factory(made):
     with pytest.raises(NormscopeError, match=r"a torch\.nn\.Module was expected"):
-        model_and_inputs(made, "m.py:f")
+        example_of(made, "m.py:f")
+
+
+class Batch(NamedTuple):
+    x: torch.Tensor
+    scale: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    x: torch.Tensor
+    y: list[torch.Tensor]
+
+
+class TakesOne(nn.Module):
+    """One value that holds tensors; `norm` sees the one under `x`."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, batch):
+        return self.norm(batch["x"] if isinstance(batch, dict) else batch.x)
+
+
+class TakesTwo(TakesOne):
+    def forward(self, x, scale=1.0):
+        return self.norm(x) * scale
+
+
+def given(model, *rest):
+    example = example_of((model, *rest), "t")
+    return example.args, dict(example.kwargs)
 
 
 def test_a_model_with_its_inputs():
-    model, x = nn.Linear(1, 1), torch.zeros(2, 1)
-    assert model_and_inputs((model, x), "t") == (model, (x,))
-    assert model_and_inputs((model, [x, x]), "t") == (model, (x, x))
+    model, x = TakesTwo(), torch.zeros(8, 4)
+    one = Batch(x, 2.0)
+    assert given(model, x) == ((x,), {})
+    assert given(model, [x, 2.0]) == ((x, 2.0), {})
+    assert given(model, one) == ((one,), {})
+    assert given(model, {"x": x, "scale": 2.0}) == ((), {"x": x, "scale": 2.0})
+    assert given(model, x, {"scale": 2.0}) == ((x,), {"scale": 2.0})
+    assert given(TakesOne(), {"x": x}) == (({"x": x},), {})
+    assert example_of(model, "t").args is None
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        Batch(torch.zeros(8, 4), 2.0),
+        Pair(torch.zeros(8, 4), [torch.zeros(2)]),
+        {"x": torch.zeros(8, 4)},
+        OrderedDict(x=torch.zeros(8, 4)),
+        SimpleNamespace(x=torch.zeros(8, 4)),
+    ],
+    ids=["named tuple", "dataclass", "dict", "ordered dict", "object"],
+)
+def test_tensors_inside_of_one_input(one):
+    recording = static_recording(TakesOne(), (one,), target="t")
+    assert [[n.path for n, _ in g.norms()] for g in recording.graphs] == [["norm"], ["norm"]]
+    assert not (one["x"] if isinstance(one, dict) else one.x).is_meta
+
+
+def test_a_container_without_values_is_of_the_same_class():
+    one = without_values(Pair(torch.zeros(8, 4), [torch.zeros(2)]))
+    assert isinstance(one, Pair)
+    assert one.x.is_meta
+    assert one.y[0].is_meta
+    assert type(without_values(Batch(torch.zeros(1), 2.0))) is Batch
+    with pytest.raises(TypeError, match="SimpleNamespace holds tensors"):
+        without_values(SimpleNamespace(x=torch.zeros(1)))
 
 
 def test_whole_numbers_are_indices_that_exist():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,14 +57,17 @@ def check_target(
     Raises NormscopeError for whatever cannot be found, built or run.
     """
     made = build(target)
-    from normscope.checking.torch import model_and_inputs, static_recording, tensors_from
+    from normscope.checking.torch import example_of, static_recording, tensors_from
 
-    model, inputs = model_and_inputs(made, target)
+    example = example_of(made, target)
     if specs:
-        inputs = tensors_from(specs)
+        example = replace(example, args=tensors_from(specs), kwargs={})
     loaded = None
     if weights is not None:
         from normscope.checking.weights import load_into
 
-        loaded = load_into(model, weights)
-    return diagnose(static_recording(model, inputs, target=target, loaded=loaded), rules)
+        loaded = load_into(example.model, weights)
+    recording = static_recording(
+        example.model, example.args, target=target, kwargs=example.kwargs, loaded=loaded
+    )
+    return diagnose(recording, rules)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -12,6 +14,7 @@ import torch
 from torch import nn
 
 from normscope.checking.inputs import InputSpec
+from normscope.checking.shapes import shapes_alone, without_values
 from normscope.checking.target import shortened, user_code
 from normscope.errors import NormscopeError
 from normscope.graph.model import Graph, Norm
@@ -21,17 +24,42 @@ from normscope.record.recording import CHECKED, Channels, Layer, Loaded, Model, 
 from normscope.record.torch.norms import describe, is_lazy, kind_of, name_of, norms_in
 
 
-def model_and_inputs(made: Any, target: str) -> tuple[nn.Module, tuple[Any, ...] | None]:
-    """What a factory returned, as a model and the inputs that came with it. Raises NormscopeError for anything else."""
-    if isinstance(made, nn.Module):
-        return made, None
-    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
-        model, inputs = made
-        return model, tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-    raise NormscopeError(
-        f"`{target}` gives {_described(made)}, but a torch.nn.Module was expected, alone or with its example inputs: "
-        "`return model` or `return model, (x,)`."
-    )
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A model, and what it is called with: None where nobody said."""
+
+    model: nn.Module
+    args: tuple[Any, ...] | None = None
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def example_of(made: Any, target: str) -> Example:
+    """What a factory returned: a model, `(model, inputs)`, or `(model, inputs, keyword inputs)`.
+
+    A list or tuple holds one value for each parameter; a dict whose keys are all names of `forward`'s parameters is passed
+    by name; anything else (a tensor, a named tuple, another dict, a dataclass) is one value. Raises NormscopeError for
+    what is no model.
+    """
+    match made:
+        case nn.Module():
+            return Example(made)
+        case (nn.Module() as model, inputs, dict() as words) if type(made) is tuple:
+            return Example(model, _positional(inputs), words)
+        case (nn.Module() as model, dict() as inputs) if type(made) is tuple:
+            known = inspect.signature(model.forward).parameters
+            by_name = bool(inputs) and all(name in known for name in inputs)
+            return Example(model, (), inputs) if by_name else Example(model, (inputs,))
+        case (nn.Module() as model, inputs) if type(made) is tuple:
+            return Example(model, _positional(inputs))
+        case _:
+            raise NormscopeError(
+                f"`{target}` gives {_described(made)}, but a torch.nn.Module was expected, alone or with its example inputs: "
+                "`return model` or `return model, (x,)`."
+            )
+
+
+def _positional(inputs: Any) -> tuple[Any, ...]:
+    return tuple(inputs) if type(inputs) in (list, tuple) else (inputs,)
 
 
 def _described(made: Any) -> str:
@@ -136,8 +164,8 @@ def _without_values(
     if any(is_lazy(t) for t in (*model.parameters(), *model.buffers())):
         return None
     try:
-        with _on_meta(model):
-            return capture(model, *_meta((tuple(inputs), dict(kwargs))))
+        with shapes_alone(model):
+            return capture(model, *without_values((tuple(inputs), dict(kwargs))))
     except Exception:  # noqa: BLE001, whatever it is: the same call with values tells it to the user, if it is an error
         return None
 
@@ -154,43 +182,6 @@ def _in_mode(model: nn.Module, training: bool) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-@contextmanager
-def _on_meta(model: nn.Module) -> Iterator[None]:
-    """Every parameter and buffer replaced by one without values, and put back."""
-    twins: dict[int, torch.Tensor] = {}
-    tables: list[dict[str, Any]] = [t for m in model.modules() for t in (m._parameters, m._buffers)]
-    before = [dict(t) for t in tables]
-    try:
-        for table in tables:
-            for name, tensor in table.items():
-                if tensor is not None:
-                    table[name] = twins.setdefault(id(tensor), _twin(tensor))
-        yield
-    finally:
-        for table, kept in zip(tables, before, strict=True):
-            table.clear()
-            table.update(kept)
-
-
-def _twin(tensor: torch.Tensor) -> torch.Tensor:
-    empty = torch.empty_like(tensor, device="meta")
-    if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(empty, requires_grad=tensor.requires_grad)
-    return empty
-
-
-def _meta(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.to("meta")
-    if isinstance(value, dict):
-        return {k: _meta(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        return type(value)(map(_meta, value))
-    if any(True for _ in tensors_of(value)):
-        raise TypeError(f"{type(value).__name__} holds tensors that stay where they are")
-    return value
 
 
 def _with_scales(graph: Graph, layers: Mapping[int, Layer]) -> Graph:
