@@ -6,6 +6,7 @@ import sys
 
 TYPE_CHECKING = False  # as `typing` has it, without importing that
 if TYPE_CHECKING:
+    from normscope import nn
     from normscope.checking import check
     from normscope.comparison import compare
     from normscope.diagnosis import diagnose
@@ -26,6 +27,7 @@ __all__ = [
     "check",
     "compare",
     "diagnose",
+    "nn",
     "probe",
     "report_metric",
     "watch",
@@ -46,6 +48,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     # Lazy: `normscope --help` needs none of them, and a script's start should not pay for what it does not use.
+    if name == "nn":
+        import importlib
+
+        return importlib.import_module("normscope.nn")
     if name in _HOMES:
         import importlib
 
@@ -54,7 +60,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted({*globals(), *_HOMES, "nn"})
 
 
 def report_metric(name: str, value: float, step: int | None = None) -> None:

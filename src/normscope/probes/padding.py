@@ -55,16 +55,20 @@ class Padded:
         self.all: dict[_BatchNorm, Moments] = {}
         self.real: dict[_BatchNorm, Moments] = {}
 
-    def __call__(self, batch: Kept, norm: _BatchNorm, x: torch.Tensor, _: torch.Tensor) -> None:
+    def __call__(self, batch: Kept, norm: _BatchNorm, x: torch.Tensor, out: torch.Tensor) -> None:
         mask = self.masks.get(id(batch))
         if mask is None:
             return
+        mask = mask.to(x.device)
         if x.ndim == 3 and (x.shape[0], x.shape[2]) == mask.shape:
-            rows = x.transpose(1, 2)[~mask.to(x.device)]
+            x, out = x.transpose(1, 2), out.transpose(1, 2)
         elif x.ndim == 2 and len(x) == mask.numel():
-            rows = x[~mask.to(x.device).flatten()]
+            mask = mask.flatten()
         else:
             return  # other positions than those of the input, or only the real ones
+        if not out[mask].any():
+            return  # it clears the padding: it knows of it
+        rows, x = x[~mask], x.flatten(0, -2)
         for held, here in ((self.all, Moments.of(x)), (self.real, Moments.of(rows))):
             before = held.get(norm)
             held[norm] = here if before is None else before + here

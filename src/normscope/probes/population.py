@@ -8,12 +8,14 @@ Over all values of all batches: not the mean of batch variances, which misses th
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from normscope.nn import BatchRenorm, MaskedBatchNorm
 from normscope.probes.replay import replay, set_mode
 from normscope.record.torch.batches import Kept
 
@@ -63,17 +65,26 @@ def population(
 
     def note(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         x = args[0] if args else kwargs.get("input")
-        if isinstance(module, _BatchNorm) and isinstance(x, torch.Tensor) and x.ndim >= 2:
+        if isinstance(module, MaskedBatchNorm):
+            x = module.real(*args, **kwargs)  # pyright: ignore[reportArgumentType]
+        if (
+            isinstance(module, _BatchNorm)
+            and isinstance(x, torch.Tensor)
+            and x.ndim >= 2
+            and x.numel()
+        ):
             here = Moments.of(x)
             found[module] = found[module] + here if module in found else here
 
     handles = [m.register_forward_pre_hook(note, with_kwargs=True) for m in norms]
-    try:
+    with ExitStack() as stack:
+        for handle in handles:
+            stack.callback(handle.remove)
+        for norm in norms:
+            if isinstance(norm, BatchRenorm):
+                stack.enter_context(norm.uncorrected())
         for batch in batches:
             replay(model, batch)
-    finally:
-        for handle in handles:
-            handle.remove()
     return found
 
 

@@ -34,8 +34,11 @@ def fold(drafts: dict[str, Draft]) -> list[Draft]:
                 folding.later_scale(draft)
         for helper in draft.facts.get("helpers", ()):
             folding.discard(helper)
+    # Modules that take the batch's statistics by themselves: what they do with these beside is no value of the model.
+    by_hand = {d.path for d in drafts.values() if d.facts.get("helpers")} - {""}
     for draft in reversed(drafts.values()):
-        if isinstance(draft.op, (Cast, View)) or draft.facts.get("secondary"):
+        aside = draft.path in by_hand and not isinstance(draft.op, Norm)
+        if isinstance(draft.op, (Cast, View)) or draft.facts.get("secondary") or aside:
             folding.discard(draft.id, chain=False)
     return list(folding.drafts.values())
 

@@ -31,6 +31,12 @@ def batch_norm(op: Operation) -> Typed:
     training = op.first("training", "train")
     if training is None:  # the names without a flag say it themselves
         training = op.name == "_batch_norm_with_update"
+    # "Fixed" statistics that were computed from data are the batch's; what else was made of them goes with them.
+    taken = [d.id for d in map(op.value, (op["running_mean"], op["running_var"])) if d]
+    if taken:
+        training = True
+        taken += [d.id for d in map(op.value, (op["weight"], op["bias"])) if d]
+    kept = getattr(op.module, "running_mean", None) if taken else op["running_mean"]
     return Typed(
         Norm(
             "batch",
@@ -38,13 +44,13 @@ def batch_norm(op: Operation) -> Typed:
             eps=float(op.first("eps", "epsilon")),
             momentum=_momentum(op),
             batch_stats=bool(training),
-            tracks=op["running_mean"] is not None,
+            tracks=kept is not None,
             affine=op["weight"] is not None,
             zero_gamma=zero_share(op["weight"]),
             values=_numel(x) // channels if training and channels else None,
         ),
-        (x, op["weight"], op["bias"]),
-        {"instance": op.instance_norm},
+        (x,) if taken else (x, op["weight"], op["bias"]),
+        {"instance": op.instance_norm, "helpers": taken},
     )
 
 
@@ -54,6 +60,8 @@ def _momentum(op: Operation) -> float | None:
     owned = buffer is not None and getattr(op.module, "running_mean", None) is buffer
     if owned and getattr(op.module, "momentum", 0.0) is None:
         return None
+    if op.value(buffer) is not None:
+        return getattr(op.module, "momentum", None)  # the module keeps the average itself
     return op.first("momentum", "exponential_average_factor")
 
 

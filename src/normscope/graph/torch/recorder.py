@@ -123,7 +123,7 @@ class Recorder:
 
     def _typed(self, func: Any, operation: Operation) -> Typed | None:
         reader = READERS.get(operation.name)
-        if reader is None or getattr(func, "namespace", "") != "aten":
+        if reader is None or getattr(func, "namespace", "") not in ("aten", "normscope"):
             return None
         typed = reader(operation)
         if typed is None:

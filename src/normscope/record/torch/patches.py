@@ -22,6 +22,7 @@ from torch.jit import _script as torch_script  # pyright: ignore[reportAttribute
 from torch.jit._builtins import _register_builtin
 from torch.jit._state import _set_jit_function_cache
 
+from normscope.nn import batch_norm, batch_renorm
 from normscope.record.torch import live
 from normscope.record.torch.asking import asking
 from normscope.record.torch.checkpoints import load_state_dict
@@ -62,6 +63,10 @@ def install() -> None:
         return
     _patch(nn.Module, "__call__", functools.partial(asking, question=CALLED, otherwise=_call))
     _patch(F, "batch_norm", _batch_norm)
+    for module in (batch_norm, batch_renorm):
+        # What our own layers run in training, with the words of `F.batch_norm` first.
+        name = module.__name__.rpartition(".")[2]
+        _patch(module, name, _batch_norm, key=module.__name__)
     for name in ("instance_norm", "group_norm", "layer_norm"):
         _patch(F, name, functools.partial(_other_norm, kind=name.removesuffix("_norm")))
     _patch(nn.Module, "load_state_dict", load_state_dict)
@@ -115,15 +120,17 @@ def _batch_norm(original: Callable[..., Any]) -> Callable[..., Any]:
         training: bool = False,
         momentum: float = 0.1,
         eps: float = 1e-5,
+        *more: Any,
     ) -> torch.Tensor:
+        words = (input, running_mean, running_var, weight, bias, training, momentum, eps, *more)
         observer = None if is_compiling() else live.observer[0]
         if observer is None or observer.quiet:
-            return original(input, running_mean, running_var, weight, bias, training, momentum, eps)
+            return original(*words)
         observer.norms.before_batch_norm(
             input, (running_mean, running_var), weight, training, momentum, eps
         )
         try:
-            out = original(input, running_mean, running_var, weight, bias, training, momentum, eps)
+            out = original(*words)
         except ValueError as error:
             observer.norms.refused(input, error)
             raise

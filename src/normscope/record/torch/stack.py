@@ -52,7 +52,7 @@ def user_site(depth: int = 1) -> Site | None:
 def site_of_module_call(key: torch.Tensor | None) -> tuple[nn.Module | None, Site | None]:
     """The module whose method is calling a norm function, and the user's line.
 
-    With a `key` tensor the module must hold it; without one the innermost running module counts, when it is a norm layer itself.
+    With a `key` tensor the module must hold it; else the innermost running module counts, when it is a norm layer itself.
     """
     frame: FrameType | None = sys._getframe(1)
     found: nn.Module | None = None
@@ -63,7 +63,7 @@ def site_of_module_call(key: torch.Tensor | None) -> tuple[nn.Module | None, Sit
                 any(b is key for b in owner._buffers.values())
                 or any(p is key for p in owner._parameters.values())
             )
-            if holds or (key is None and kind_of(owner) is not None):
+            if holds or kind_of(owner) is not None:
                 found = owner
             break
         frame = frame.f_back
