@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
-from normscope.probes import averages, gap, replays, roles, stand_ins
+from normscope.probes import averages, gap, own_layers, replays, roles, stand_ins
 from normscope.probes.recent import recent
 from normscope.record.torch.batches import Kept
 from normscope.record.torch.observer import Observer
@@ -31,7 +31,7 @@ def ask(observer: Observer) -> None:
         r
         for r in observer.registry.roots
         if (r.record.parameters_changed or averages.is_average(observer, r))
-        and any(x.record.kind == "batch" for x in r.layers)
+        and (r.own or any(x.record.kind == "batch" for x in r.layers))
     ]
     for i, root in enumerate(roots):
         # What earlier models left over is the later ones', but none is left without any.
@@ -65,12 +65,31 @@ def _ask(observer: Observer, root: Root, seconds: float) -> str | None:
         {m for m, r in known if r.id in frozen},
     )
     began = perf_counter()
-    missed = _gap(observer, root, model, batches, layers, seconds)
+    if _own(observer, root, model, batches, seconds):
+        missed = None
+    elif not any(x.record.kind == "batch" for x in root.layers):
+        return None
+    else:
+        missed = _gap(observer, root, model, batches, layers, seconds)
     _stand_in(observer, root, model, batches, layers, 0.5 * seconds)
     left = max(REPLAYS * seconds, seconds - (perf_counter() - began))
     # What the gap probe refused for its own reasons may still be replayed.
     failed = _replays(observer, root, model, batches, layers, left)
     return missed or failed
+
+
+def _own(
+    observer: Observer, root: Root, model: nn.Module, batches: list[Kept], seconds: float
+) -> bool:
+    """Whether layers of the user's own keep statistics and were asked in place of the gap probe."""
+    try:
+        return own_layers.ask(observer, root, model, batches, seconds)
+    except Exception as error:  # noqa: BLE001
+        detail = (
+            f"{root.record.name}: asking its own statistics raised {type(error).__name__}: {error}"
+        )
+        observer.event("not-probed", model=root.record.id, detail=detail)
+        return False
 
 
 def _gap(

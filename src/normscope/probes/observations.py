@@ -5,6 +5,8 @@ All of it was measured with fixed weights in evaluation mode, on kept training i
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import msgspec
 
 
@@ -143,3 +145,31 @@ class Padding(msgspec.Struct, frozen=True, kw_only=True):
     share: float
     spread: float
     layers: tuple[PaddedNorm, ...]
+
+
+class OwnStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Running statistics that a layer of the user's own keeps, told by what they do.
+
+    `momentum` is the measured weight of a new batch, 0 where a training forward leaves them as they are; `fresh`: still all 0
+    and all 1 at the end. `steps` counts training steps, `evaluations` forwards in evaluation mode after the first of
+    them. `renorm`: training corrects the batch's statistics by them, with bounds on scale and shift or without.
+    """
+
+    model: int
+    name: str
+    path: str
+    buffers: tuple[str, ...]
+    channels: int
+    momentum: float
+    fresh: bool
+    steps: int = 0
+    samples: int = 0  # in the commonest training batch
+    evaluations: int = 0
+    renorm: bool = False
+    bounded_scale: bool = True
+    bounded_shift: bool = True
+
+
+def own_statistics(answers: Iterable[object]) -> Iterator[OwnStatistics]:
+    """Those of the answers that tell of such a layer."""
+    return (a for a in answers if isinstance(a, OwnStatistics))

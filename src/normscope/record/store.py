@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 
 from normscope.errors import NormscopeError
 from normscope.graph import model as graph_model
-from normscope.probes.observations import DropoutShifts, Independence, OwnStatistics, Padding, Signal
+from normscope.probes.observations import (
+    DropoutShifts,
+    Independence,
+    OwnStatistics,
+    Padding,
+    Signal,
+)
 from normscope.probes.results import Gap
 from normscope.record.recording import (
     SERIES,

@@ -76,7 +76,9 @@ class Backwards:
         root, kept = forward.root, observer.kept
         if forward.kept is not None:
             models = sum(
-                1 for r in observer.registry.roots if r.layers and r.record.id in kept.batches
+                1
+                for r in observer.registry.roots
+                if (r.layers or r.own) and r.record.id in kept.batches
             )
             kept.keep(root, forward.kept, max(1, models))
             if observer.losses.awaiting is forward:
@@ -86,7 +88,9 @@ class Backwards:
 
     def hold(self, root: Root) -> None:
         """Keep the models trained last, and copies of them that are evaluated, alive for the probes at the end, within a bound on their size."""
-        if (self.held and self.held[-1][0] is root) or root.module is None or not root.layers:
+        if (self.held and self.held[-1][0] is root) or root.module is None:
+            return
+        if not (root.layers or root.own):
             return
         self.held = [h for h in self.held if h[0] is not root]
         self.held.append((root, root.module))

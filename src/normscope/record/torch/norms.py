@@ -55,6 +55,32 @@ def norms_in(module: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
                             yield clean_path(where), norm, False
 
 
+def statistics_in(module: nn.Module) -> Iterator[tuple[str, nn.Module, tuple[str, ...]]]:
+    """Path, module and names of tensors that may be running statistics which a layer of the user's own keeps.
+
+    Two or more of one size beside the parameters, registered or not, each all 0 or all 1 as such averages begin. What
+    they are, `probes.own_statistics` finds out at the end.
+    """
+    for path, child in module.named_modules():
+        if kind_of(child) is not None:
+            continue
+        held = {**vars(child), **child._buffers}
+        sizes: dict[int, list[str]] = {}
+        for name, value in held.items():
+            if type(value) is torch.Tensor and _may_be_statistic(value):
+                sizes.setdefault(value.numel(), []).append(name)
+        for names in sizes.values():
+            if len(names) > 1:
+                yield path, child, tuple(names)
+
+
+def _may_be_statistic(value: torch.Tensor) -> bool:
+    if value.requires_grad or not value.is_floating_point() or value.is_meta or value.numel() < 2:
+        return False
+    low, high = float(value.min()), float(value.max())
+    return low == high and low in (0.0, 1.0)
+
+
 def clean_path(path: str) -> str:
     """A module path without the names of wrappers around the model."""
     parts = path.split(".")

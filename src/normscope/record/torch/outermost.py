@@ -7,6 +7,7 @@ import functools
 import sys
 from collections.abc import Callable
 from time import perf_counter
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,17 +38,10 @@ class Outermost:
         module: nn.Module,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        frame: FrameType | None = None,
     ) -> Any:
-        """Run the call and note what it did."""
-        observer, routine, graph = self.observer, self.observer.routine, self.observer.graph
-        if routine.active:
-            try:
-                known = routine.repeats(module, args, sys._getframe(2))
-            except Exception as error:  # noqa: BLE001
-                observer.fail(error)
-                known = False
-            if known:
-                return routine.run(original, module, args, kwargs)
+        """Run the call and note what it did. `frame` made it: by default, the one above the module's `__call__`."""
+        observer, graph = self.observer, self.observer.graph
         if is_compiling():
             return original(module, *args, **kwargs)
         if observer.backwards.running or self._is_no_root(module):
@@ -61,7 +55,7 @@ class Outermost:
         root = self._root(module)
         if root is None:
             return original(module, *args, **kwargs)
-        forward = self._begin(root, module, args, kwargs)
+        forward = self._begin(root, module, args, kwargs, frame or sys._getframe(2))
         capture = graph.begin(root, module, args, kwargs) if forward is not None else None
         observer.inside = True
         observer.calls.current = forward
@@ -113,7 +107,12 @@ class Outermost:
 
     @guarded
     def _begin(
-        self, root: Root, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        root: Root,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        frame: FrameType,
     ) -> Forward | None:
         observer, routine, steps = self.observer, self.observer.routine, self.observer.steps
         observer.schedule.begin()
@@ -133,13 +132,13 @@ class Outermost:
             root.record.site = site
             observer.store.put("model", root.record.id, root.record)
         forward = Forward(root, module.training, steps.count, observer.activity, site)
-        routine.note(forward, args, sys._getframe(4))
+        routine.note(forward, args, frame)
         observer.stand_ins.note(root, module)
         values = (*args, *kwargs.values())
         roles.note_input(forward, values)
         if len(observer.registry.roots) > 1:
             roles.note_producers(forward, values, observer.registry.roots)
-        if root.module is module and root.layers and torch.is_grad_enabled():
+        if root.module is module and (root.layers or root.own) and torch.is_grad_enabled():
             # Not of a slice of the model, made for this call.
             self._keep_batch(forward, args, kwargs)
         return forward

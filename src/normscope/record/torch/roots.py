@@ -13,7 +13,7 @@ from torch import nn
 
 from normscope.record.recording import Model
 from normscope.record.torch.layers import NormLayer
-from normscope.record.torch.norms import affine_of, is_lazy
+from normscope.record.torch.norms import affine_of, is_lazy, statistics_in
 
 
 class Root:
@@ -23,6 +23,8 @@ class Root:
         self.ref = (lambda: None) if module is None else weakref.ref(module)
         self.record = record
         self.layers: list[NormLayer] = []
+        # Where a layer of the user's own may keep running statistics: its path, and their names.
+        self.own = [] if module is None else [(p, names) for p, _, names in statistics_in(module)]
         self.pending: deque[Any] = deque()
         self.open_spans: dict[tuple[str, Any], int] = {}
         self.last_block: Any = None

@@ -7,6 +7,7 @@ from normscope import statistics
 from normscope.evidence import Facts
 from normscope.finding import SEVERITIES, Finding, Measured, Remedy, Severity, Steps
 from normscope.probes import thresholds
+from normscope.probes.observations import OwnStatistics, own_statistics
 from normscope.probes.results import Gap, LayerGap, Reading, gap_of
 from normscope.record.recording import Call, Layer, Recording, Span
 from normscope.rule import Faulty, Healthy, rule
@@ -51,7 +52,8 @@ def momentum_convention(recording: Recording) -> Iterator[Finding]:
 
     ## What it checks
     Layers whose last training forwards normalized with batch statistics and used a momentum of 0.9 or more, or of
-    exactly 0, and whether evaluation then used the running statistics.
+    exactly 0, and whether evaluation then used the running statistics. Of a layer of your own that keeps an average by itself, the weight
+    is measured: training forwards are repeated on one batch at the end, and each leaves $1-\alpha$ of the movement before.
 
     ## Why it matters
     PyTorch's momentum is the weight $\alpha$ of the *new* batch, Keras' and TensorFlow's that of the old average. An average is worth
@@ -71,7 +73,8 @@ def momentum_convention(recording: Recording) -> Iterator[Finding]:
     Judged by the momentum of the last training forward, so schedules that end low are silent, as are statistics recomputed after
     training. Where the gap probe found that the running statistics cost nothing, it is a warning, and an info when the batches are so
     large that one is enough. Layers that are never evaluated with stored statistics give an info. Where no training was
-    observed, an inverted momentum is a warning and 0 an info: frozen layers have it on purpose.
+    observed, an inverted momentum is a warning and 0 an info: frozen layers have it on purpose. An average kept by hand is known by tensors
+    of one size that begin as 0 and 1, that evaluation normalizes with and training does not; silent for others, and an info where it is never used.
 
     ## References
     - https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html
@@ -102,6 +105,45 @@ def momentum_convention(recording: Recording) -> Iterator[Finding]:
                 *worth(momentum),
             ),
             repairs=(Remedy("set momentum", "changes-function", f"momentum={meant(momentum):g}"),),
+        )
+    yield from written_by_hand(recording)
+
+
+def written_by_hand(recording: Recording) -> Iterator[Finding]:
+    """Layers of the user's own, whose weight of a new batch was measured."""
+    groups: dict[tuple[int, str], list[OwnStatistics]] = {}
+    for own in own_statistics(recording.measurements.get("own_statistics", ())):
+        if round(own.momentum, 3) >= HIGH and own.steps >= LONG:
+            groups.setdefault((own.model, own.name), []).append(own)
+    for (model, name), layers in groups.items():
+        gap = gap_of(recording.measurements.get("gap", ()), model)
+        momentum = layers[0].momentum
+        noisy = statistics.sd_of_running_mean(min(momentum, 1.0), max(layers[0].samples, 1)) > NOISY
+        stale = bool(gap) and thresholds.staleness(gap) in ("warning", "error")
+        evaluated = any(x.evaluations for x in layers)
+        severity: Severity = (
+            "error" if evaluated and stale else "warning" if evaluated and noisy else "info"
+        )
+        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        yield Finding(
+            f"The running average that {names} {'keeps' if len(layers) == 1 else 'keep'} by hand gives a new batch the weight {momentum:.3g} "
+            f"(measured): {consequence(min(momentum, 1.0))}{', and evaluation used them' if evaluated else ''}. "
+            f"Give the history that weight, and the batch {meant(round(momentum, 3)):g}.",
+            severity=severity,
+            confidence="high" if severity == "error" else "medium",
+            model=name,
+            layers=tuple(x.path for x in layers),
+            measured=(
+                Measured("momentum", momentum, "weight of the new batch", low=0.001, high=0.5),
+                *worth(min(momentum, 1.0)),
+            ),
+            repairs=(
+                Remedy(
+                    "exchange the weights",
+                    "changes-function",
+                    "running = (1 - momentum) * running + momentum * batch",
+                ),
+            ),
         )
 
 
@@ -198,6 +240,24 @@ _CALM = Gap(model=0, name="Net", measure="error", unit="1", samples=1440, batche
     batch=Reading(0.01, 0.0), population=Reading(0.01, 0.002), running=Reading(0.01, 0.002),
     stale=Reading(0.0, 0.004), inconsistent=Reading(0.0, 0.01))  # fmt: skip
 
+
+def _own(
+    momentum: float, *, samples: int = 32, evaluations: int = 4, steps: int = 200
+) -> OwnStatistics:
+    return OwnStatistics(
+        model=0,
+        name="Net",
+        path="a",
+        buffers=("mean", "var"),
+        channels=8,
+        momentum=momentum,
+        fresh=False,
+        samples=samples,
+        evaluations=evaluations,
+        steps=steps,
+    )
+
+
 CASES = (
     Faulty(
         "copied from Keras",
@@ -276,6 +336,42 @@ CASES = (
         "three steps to see whether the script runs",
         story="layer a momentum=0.99; train a x3",
         at_most="info",
+    ),
+    Faulty(
+        "weights of a hand-written average exchanged",
+        ("a",),
+        story="layer a; train a x200; infer a mode=eval",
+        measured={"own_statistics": _own(0.9), "gap": _STALE},
+        severity="error",
+    ),
+    Faulty(
+        "the same, at no cost by chance",
+        ("a",),
+        story="layer a; train a x200; infer a mode=eval",
+        measured={"own_statistics": _own(0.95), "gap": _CALM},
+        severity="warning",
+    ),
+    Healthy(
+        "a hand-written average that remembers",
+        story="layer a; train a x200; infer a mode=eval",
+        measured={"own_statistics": _own(0.5), "gap": _STALE},
+    ),
+    Healthy(
+        "a hand-written average of whole data sets",
+        story="layer a; train a x200; infer a mode=eval",
+        measured={"own_statistics": _own(1.0, samples=2708), "gap": _CALM},
+        at_most="info",
+    ),
+    Healthy(
+        "a hand-written average, never used",
+        story="layer a; train a x200; infer a mode=eval",
+        measured={"own_statistics": _own(0.9, evaluations=0)},
+        at_most="info",
+    ),
+    Healthy(
+        "a trial of the script",
+        story="layer a; train a x200; infer a mode=eval",
+        measured={"own_statistics": _own(0.9, steps=3), "gap": _STALE},
     ),
     Faulty(
         "copied from Keras, not trained yet",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from math import inf
 
 from normscope.finding import Finding, Measured, Remedy
+from normscope.probes.observations import OwnStatistics, own_statistics
 from normscope.record.recording import Layer, Recording
 from normscope.rule import Faulty, Healthy, rule
 
@@ -30,8 +31,9 @@ def renorm_without_clipping(recording: Recording) -> Iterator[Finding]:
     `renorm_clipping={"rmax": r, "rmin": 1 / r, "dmax": d}` with r from 1 to 3 (by step 40 000) and d from 0 to 5 (by step 25 000).
 
     ## Known limits
-    Needs a recording that says that a layer renormalizes; today no observer does. PyTorch has no such layer, and one written by
-    hand is a chain of plain operations that is not told apart from any other arithmetic: silent there. Silent for layers that were only evaluated.
+    Of a layer of your own it is measured at the end: statistics that a training forward moves as a running average, one output in training and
+    evaluation although the gradient runs through the batch, and that still when the running statistics are put a thousand units away. Bounds that are
+    relaxed during training are seen as they are at the end. Silent for layers that were only evaluated, and where the script did not end by itself.
 
     ## References
     - Ioffe, *Batch Renormalization*, 2017, section 3. https://arxiv.org/abs/1702.03275
@@ -63,6 +65,38 @@ def renorm_without_clipping(recording: Recording) -> Iterator[Finding]:
                 ),
             ),
         )
+    yield from measured(recording)
+
+
+def measured(recording: Recording) -> Iterator[Finding]:
+    """Layers of the user's own that were found to renormalize."""
+    groups: dict[str, list[OwnStatistics]] = {}
+    for own in own_statistics(recording.measurements.get("own_statistics", ())):
+        bounded = own.bounded_scale and own.bounded_shift
+        if not bounded and own.renorm and own.steps:
+            groups.setdefault(own.name, []).append(own)
+    for name, layers in groups.items():
+        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        bounds = {"rmax": layers[0].bounded_scale, "dmax": layers[0].bounded_shift}
+        missing = " and ".join(k for k, bounded in bounds.items() if not bounded)
+        yield Finding(
+            f"{names} {'corrects' if len(layers) == 1 else 'correct'} the batch's statistics by the running ones without {missing}, however far "
+            "they are apart (measured), and so did the first steps, when the running ones know nothing. Start with rmax 1 and dmax 0 and relax to 3 and 5.",
+            severity="warning",
+            confidence="medium",
+            model=name,
+            layers=tuple(x.path for x in layers),
+            measured=(
+                Measured("renormalizing layers without bound", len(layers), "layers", high=0),
+            ),
+            repairs=(
+                Remedy(
+                    "bound the correction",
+                    "changes-function",
+                    "r = (sd / running_sd).clamp(1 / rmax, rmax); d = ((mean - running_mean) / running_sd).clamp(-dmax, dmax)",
+                ),
+            ),
+        )
 
 
 def unbounded(layer: Layer) -> list[str]:
@@ -73,7 +107,48 @@ def unbounded(layer: Layer) -> list[str]:
     return [name for name, bound in bounds.items() if bound is None or bound == inf]
 
 
+def _own(*, renorm: bool = True, scale: bool = False, shift: bool = False) -> dict[str, object]:
+    own = OwnStatistics(
+        model=0,
+        name="Net",
+        path="a",
+        buffers=("mean", "sd"),
+        channels=8,
+        momentum=0.01,
+        fresh=False,
+        steps=200,
+        renorm=renorm,
+        bounded_scale=scale,
+        bounded_shift=shift,
+    )
+    return {"own_statistics": own}
+
+
 CASES = (
+    Faulty(
+        "written by hand without bounds",
+        ("a",),
+        story="layer a; train a x200; infer a mode=eval",
+        measured=_own(),
+        severity="warning",
+    ),
+    Faulty(
+        "written by hand, bounded in scale only",
+        ("a",),
+        story="layer a; train a x200; infer a mode=eval",
+        measured=_own(scale=True),
+        severity="warning",
+    ),
+    Healthy(
+        "written by hand with both bounds",
+        story="layer a; train a x200; infer a mode=eval",
+        measured=_own(scale=True, shift=True),
+    ),
+    Healthy(
+        "a plain average kept by hand",
+        story="layer a; train a x200; infer a mode=eval",
+        measured=_own(renorm=False),
+    ),
     Faulty("no bounds", ("a",), story="layer a renorm=True; train a x100", severity="warning"),
     Faulty(
         "only the scale is bounded",

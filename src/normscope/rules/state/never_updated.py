@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from normscope.finding import Finding, Measured, Remedy, Steps
+from normscope.probes.observations import OwnStatistics, own_statistics
 from normscope.record.recording import Layer, Recording
 from normscope.rule import Faulty, Healthy, rule
 
@@ -16,7 +17,8 @@ def never_updated(recording: Recording) -> Iterator[Finding]:
 
     ## What it checks
     Layers that used batch statistics in training while their running statistics were never moved and are exactly
-    0 and 1 at the end, and whether evaluation normalized with them.
+    0 and 1 at the end, and whether evaluation normalized with them. Of a layer of your own: tensors of one size that are all 0 and all 1, that a
+    training forward neither moves nor reads, and that change what evaluation gives.
 
     ## Why it matters
     Training looks right, and evaluation subtracts 0 and divides by 1 instead of normalizing: every layer behind gets inputs on a scale that it
@@ -71,6 +73,35 @@ def never_updated(recording: Recording) -> Iterator[Finding]:
                 ),
             ),
         )
+    yield from kept_by_hand(recording)
+
+
+def kept_by_hand(recording: Recording) -> Iterator[Finding]:
+    """Layers of the user's own that evaluation gives 0 and 1, and training leaves so."""
+    groups: dict[str, list[OwnStatistics]] = {}
+    for own in own_statistics(recording.measurements.get("own_statistics", ())):
+        still = own.fresh and not own.momentum
+        if still and own.evaluations and own.steps >= LONG:
+            groups.setdefault(own.name, []).append(own)
+    for name, found in groups.items():
+        names = ", ".join(f"`{x.path}`" for x in found[:3]) + (", …" if len(found) > 3 else "")
+        yield Finding(
+            f"After {found[0].steps} training steps the running statistics that {names} {'keeps' if len(found) == 1 else 'keep'} by hand "
+            f"({', '.join(found[0].buffers)}) are still all 0 and 1: a training forward leaves them as they are, and {found[0].evaluations} "
+            "inference forwards used them. Assign the new average to the layer's own buffers.",
+            severity="error",
+            confidence="medium",
+            model=name,
+            layers=tuple(x.path for x in found),
+            measured=(Measured("updates of the running statistics", 0, "updates", low=1),),
+            repairs=(
+                Remedy(
+                    "store the average",
+                    "changes-function",
+                    "self.mean.lerp_(batch_mean.detach(), momentum)",
+                ),
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +139,44 @@ def always_batch(recording: Recording, layer: Layer) -> bool:
     return any(c.batch_stats for _, _, c in recording.calls(layer.id, "inference"))
 
 
+def _own(*, momentum: float = 0.0, evaluations: int = 4, steps: int = 200) -> dict[str, object]:
+    own = OwnStatistics(
+        model=0,
+        name="Net",
+        path="a",
+        buffers=("mean", "var"),
+        channels=8,
+        momentum=momentum,
+        fresh=not momentum,
+        evaluations=evaluations,
+        steps=steps,
+    )
+    return {"own_statistics": own}
+
+
 CASES = (
+    Faulty(
+        "kept by hand, never assigned",
+        ("a",),
+        story="layer a; train a x200; infer a mode=eval",
+        measured=_own(),
+        severity="error",
+    ),
+    Healthy(
+        "kept by hand, and moving",
+        story="layer a; train a x200; infer a mode=eval",
+        measured=_own(momentum=0.1),
+    ),
+    Healthy(
+        "kept by hand, never used",
+        story="layer a; train a x200; infer a mode=eval",
+        measured=_own(evaluations=0),
+    ),
+    Healthy(
+        "kept by hand, in a trial of the script",
+        story="layer a; train a x200; infer a mode=eval",
+        measured=_own(steps=5),
+    ),
     Faulty(
         "evaluated",
         ("a", "b"),
