@@ -182,7 +182,7 @@ def verdict(recording: Recording, ranked: Sequence[Finding]) -> Verdict:
             "This is a Keras model: it is not evaluated, because only PyTorch is observed.",
         )
     if not recording.models:
-        return Verdict("not_evaluated", None, None, "No forward pass of a PyTorch model was seen.")
+        return Verdict("not_evaluated", None, None, _unseen(recording))
     if not any(m.norm_layers for m in recording.models.values()):
         return Verdict(
             "healthy",
@@ -200,6 +200,13 @@ def verdict(recording: Recording, ranked: Sequence[Finding]) -> Verdict:
     if acquitted:
         return Verdict("healthy", None, False, acquitted.message)
     return Verdict("healthy", None, False, "No fault of normalization was found.")
+
+
+def _unseen(recording: Recording) -> str:
+    """Why no model was seen: the script failed, or it has none."""
+    crashes = recording.events_of("crash")
+    told = f" The script ended with {crashes[0].detail}" if crashes else ""
+    return f"No forward pass of a PyTorch model was seen.{told}"
 
 
 def _probed(recording: Recording, ranked: Sequence[Finding]) -> Verdict:

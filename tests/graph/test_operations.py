@@ -214,6 +214,12 @@ def test_pools_and_joins():
     assert ops(lambda m, x: torch.cat([x, x], -3), IMAGE) == [Concat(1)]
 
 
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [{"scale_factor": 2}, {"size": (12, 20)}])
+def test_interpolation_averages_positions(mode, size):
+    assert ops(lambda m, x: F.interpolate(x, mode=mode, **size), IMAGE) == [Pool("avg")]
+
+
 @pytest.mark.parametrize(
     ("function", "sources"),
     [

@@ -113,6 +113,11 @@ def pool(op: Operation) -> Typed:
     return Typed(Pool(kind, over_all=all(n == 1 for n in space)), (x,))
 
 
+def interpolation(op: Operation) -> Typed:
+    """Every new value is a weighted average of old ones of its channel, with weights that sum to one."""
+    return Typed(Pool("avg"), (op["self"],))
+
+
 def reduction(op: Operation) -> Typed:
     """A mean or maximum over all positions is a pool; over other dimensions it is not modelled.
 
@@ -165,8 +170,24 @@ VIEWS = [
     "reshape_as",
 ]
 
+INTERPOLATIONS = [
+    "upsample_nearest1d",
+    "upsample_nearest2d",
+    "upsample_nearest3d",
+    "_upsample_nearest_exact1d",
+    "_upsample_nearest_exact2d",
+    "_upsample_nearest_exact3d",
+    "upsample_linear1d",
+    "upsample_bilinear2d",
+    "_upsample_bilinear2d_aa",
+    "upsample_bicubic2d",
+    "_upsample_bicubic2d_aa",
+    "upsample_trilinear3d",
+]
+
 READERS = {
     **dict.fromkeys(VIEWS, view),
+    **dict.fromkeys(INTERPOLATIONS, interpolation),
     **dict.fromkeys(
         ("_to_copy", "to", "clone", "contiguous", "detach", "alias", "lift_fresh", "positive"), cast
     ),
