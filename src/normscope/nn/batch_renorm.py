@@ -130,9 +130,9 @@ def batch_renorm(
     assert running_mean is not None
     assert running_var is not None
     check_values(input)
-    r_max, d_max = bounds
     with torch.no_grad():
         mean, var = _moments(input)
+        r_max, d_max = (b.to(var.dtype) for b in bounds)
         sigma = torch.sqrt(running_var.to(var.dtype) + eps)
         r = torch.clamp(torch.sqrt(var + eps) / sigma, 1 / r_max, r_max)
         d = torch.clamp((mean - running_mean) / sigma, -d_max, d_max)
