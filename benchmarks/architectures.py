@@ -83,8 +83,10 @@ def torchvision_entries() -> Iterator[Entry]:
         given: dict[str, Any] = {"weights": None}
         if "detection" in where or "segmentation" in where:
             given["weights_backbone"] = None
-        if "rcnn" in name:  # few proposals: without compiled operators each takes much memory
+        if "rcnn" in name:  # without compiled operators each proposal takes memory by the picture's size
             given |= {"rpn_post_nms_top_n_train": 50, "rpn_post_nms_top_n_test": 50}
+        if "rcnn" in name or "retinanet" in name or "fcos" in name:
+            given |= {"min_size": 96, "max_size": 128}
         if "detection" in where:
             inputs = scene_for(name)
         elif "video" in where:

@@ -19,7 +19,8 @@ def run(rules: Iterable[Rule], evidence: Evidence) -> tuple[list[Finding], list[
     for rule in rules:
         able = [c for c in rule.checks if not evidence.missing(needs(c))]
         if not able:
-            missing = evidence.missing(rule.needs) or ""
+            # The last way to judge asks for least: what it lacks is nearest at hand.
+            missing = evidence.missing(needs(rule.checks[-1])) or ""
             skipped.append(NotEvaluated(rule.code, missing, evidence.hints.get(missing, "")))
             continue
         for bound in evidence.bind(needs(able[0])):

@@ -5,6 +5,7 @@
 | `graph` | the captured graph | captured model |
 | `recording` | what training did | run |
 | `facts` | what the code alone says of its norm layers: settings, parameters and buffers before any data | model |
+| `weights` | the same, of a model whose statistics were learned: from a checkpoint, or by who built it | such model |
 | `gap` | the answer of the gap probe | probed model |
 | `independence` | whether batches are independent draws | replayed model |
 | `signal` | values in norms and activations | replayed model |
@@ -26,6 +27,7 @@ REPLAYED = "needs kept training inputs, and a script that ends by itself with it
 HINTS: Mapping[str, str] = {
     "graph": "no graph was captured: the script made no forward pass of a model with norm layers",
     "facts": "no model with norm layers was seen",
+    "weights": "no model with learned running statistics was seen",
     "recording": "observe a training run: `normscope run train.py`",
     "gap": "the gap probe needs the script to end by itself with its model alive and training inputs kept",
     "independence": "needs twelve kept training batches of one size, and a script that ends by itself with its model alive",
@@ -35,8 +37,9 @@ HINTS: Mapping[str, str] = {
 }
 
 CHECKED_HINTS: Mapping[str, str] = {
+    **dict.fromkeys(HINTS, "train under observation: `normscope run train.py`"),
     "graph": "give an input, as in `--input 8,3,224,224`",
-    **dict.fromkeys(("recording", "gap"), "train under observation: `normscope run train.py`"),
+    "weights": "give a checkpoint: `--weights model.pt`",
 }
 
 PROBED_HINTS: Mapping[str, str] = {
@@ -97,13 +100,19 @@ def _model(value: object) -> object:
 
 def of_recording(recording: Recording) -> Evidence:
     """The evidence that a recording holds; that of a model which was only looked at tells nothing of training."""
+    facts = tuple(_facts(recording))
     values: dict[str, list[object]] = {
         "recording": [recording] if recording.trained else [],
         "graph": list(recording.graphs),
-        "facts": list(_facts(recording)),
+        "facts": list(facts),
+        "weights": [f for f in facts if _learned(f)],
         **recording.measurements,
     }
     return Evidence(values, {**HINTS, **UNTRAINED_HINTS.get(recording.status, {})})
+
+
+def _learned(facts: Facts) -> bool:
+    return any(x.loaded or x.fresh_at_start is False for x in facts.layers)
 
 
 def _facts(recording: Recording) -> Iterator[Facts]:

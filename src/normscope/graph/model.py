@@ -217,10 +217,13 @@ class Graph:
             found.extend(self.readers(reader) if isinstance(reader.op, Cast) else [reader])
         return found
 
+    def at(self, path: str) -> list[Node]:
+        """Every node under exactly this module path, in order."""
+        return list(self._calls.get(path, ()))
+
     def calls(self, node: Node) -> list[Node]:
         """Every node of the same kind under the same module path: more than one when a module is shared."""
-        same = self._calls.get(node.path, [])
-        return [n for n in same if type(n.op) is type(node.op)]
+        return [n for n in self.at(node.path) if type(n.op) is type(node.op)]
 
 
 class _Stored(msgspec.Struct):

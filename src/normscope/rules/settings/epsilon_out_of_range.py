@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
 
+from normscope.evidence import Facts
 from normscope.finding import SEVERITIES, Confidence, Finding, Measured, Remedy, Severity
 from normscope.record.recording import Layer, Recording
 from normscope.rule import Faulty, Healthy, rule
@@ -18,7 +19,27 @@ CONSTANT = 1e-8  # a variance that is rounding noise of values around 1
 DEFAULT = 1e-5
 
 
-@rule("NS205", severity="warning", since="0.1.0", explains=("NS502", "NS503", "NS504", "NS506"))
+def by_settings(facts: Facts) -> Iterator[Finding]:
+    """Without a run: against the variances that the model brought along, where it did."""
+    judged: list[Judged] = []
+    for layer in facts.layers:
+        stored = None if layer.fresh_at_start else facts.stored.get(layer.id)
+        rows = stored.running_var if stored is not None and stored.running_var.size else None
+        known = rows is not None and bool(np.isfinite(rows).any())
+        typical = float(np.nanmedian(rows)) if rows is not None and known else None
+        least = float(np.nanmin(rows)) if rows is not None and known else None
+        if found := judge(layer, typical, least):
+            judged.append(found)
+    yield from findings_of(facts.name, judged)
+
+
+@rule(
+    "NS205",
+    severity="warning",
+    since="0.1.0",
+    explains=("NS502", "NS503", "NS504", "NS506"),
+    static=by_settings,
+)
 def epsilon_out_of_range(recording: Recording) -> Iterator[Finding]:
     r"""The eps of a norm is so large that it dominates the variance, or so small that rounding noise is scaled up.
 
@@ -45,18 +66,31 @@ def epsilon_out_of_range(recording: Recording) -> Iterator[Finding]:
 
     ## Known limits
     Silent from 1e-10 to 0.05, which covers all published settings (1e-12 in layer norms of language models to 1e-3), and for
-    layers that were only evaluated. A large eps beside large variances is an info: it does nothing. Variances are
+    layers that were only evaluated in a run. Where only the code was looked at, every norm is judged, against the variances that a checkpoint
+    brought. A large eps beside large variances is an info: it does nothing. Variances are
     those at the end of the run, when weights may have grown to make up for it.
 
     ## References
     - Ioffe & Szegedy, *Batch Normalization*, 2015, algorithm 1. https://arxiv.org/abs/1502.03167
     - https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html
     """
-    groups: dict[tuple[int, float], list[Judged]] = {}
+    judged: dict[int, list[Judged]] = {}
     for layer in recording.layers.values():
-        if any(recording.calls(layer.id, "training")) and (found := judge(recording, layer)):
-            groups.setdefault((layer.model, layer.eps), []).append(found)
-    for (model, eps), found in groups.items():
+        if not any(recording.calls(layer.id, "training")):
+            continue
+        found = judge(layer, typical_variance(recording, layer), least_variance(recording, layer))
+        if found:
+            judged.setdefault(layer.model, []).append(found)
+    for model, found in judged.items():
+        yield from findings_of(recording.models[model].name, found)
+
+
+def findings_of(name: str, judged: Iterable[Judged]) -> Iterator[Finding]:
+    """One for each eps."""
+    groups: dict[float, list[Judged]] = {}
+    for found in judged:
+        groups.setdefault(found.layer.eps, []).append(found)
+    for eps, found in groups.items():
         worst = max(found, key=lambda j: (SEVERITIES.index(j.severity), j.size))
         layers = [j.layer for j in found]
         names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
@@ -64,7 +98,7 @@ def epsilon_out_of_range(recording: Recording) -> Iterator[Finding]:
             f"{names} {'has' if len(layers) == 1 else 'have'} eps={eps:g}{worst.consequence} {worst.advice}",
             severity=worst.severity,
             confidence=worst.confidence,
-            model=recording.models[model].name,
+            model=name,
             layers=tuple(x.path for x in layers),
             site=worst.layer.site,
             measured=(Measured("eps", eps, "variance", low=TINY, high=LARGE), *worst.measured),
@@ -85,22 +119,22 @@ class Judged:
     confidence: Confidence = "high"
 
 
-def judge(recording: Recording, layer: Layer) -> Judged | None:
+def judge(layer: Layer, typical: float | None, least: float | None) -> Judged | None:
+    """By the layer's typical and least variance, as far as they are known."""
     if layer.eps >= LARGE:
-        return large(recording, layer)
+        return large(layer, typical)
     if layer.eps <= 0:
         text = ": where a variance is 0 it divides by 0, and the result is not a number."
         return Judged(layer, "warning", 1.0, text, f"Use eps={DEFAULT:g}.", confidence="medium")
     if layer.eps < TINY and layer.kind in ("batch", "instance"):
-        return tiny(recording, layer)
+        return tiny(layer, least)
     return None
 
 
-def large(recording: Recording, layer: Layer) -> Judged:
+def large(layer: Layer, variance: float | None) -> Judged:
     advice = (
         f"If that was meant as momentum, name it: the second argument is eps. Use eps={DEFAULT:g}."
     )
-    variance = typical_variance(recording, layer)
     if variance is None:
         severity: Severity = "warning" if layer.eps >= BLIND else "info"
         text = ", which is added to the variance: smaller ones no longer set the scale."
@@ -114,8 +148,7 @@ def large(recording: Recording, layer: Layer) -> Judged:
     return Judged(layer, "warning" if share >= HALF else "info", share, text, advice, (measured,))
 
 
-def tiny(recording: Recording, layer: Layer) -> Judged:
-    least = least_variance(recording, layer)
+def tiny(layer: Layer, least: float | None) -> Judged:
     constant = least is not None and least < CONSTANT
     text = (
         f", and a channel of `{layer.path}` has variance {least:.2g}: "
@@ -234,4 +267,39 @@ CASES = (
     ),
     Healthy("only evaluated", story="layer a eps=0.8 fresh_at_start=False; infer a mode=eval"),
     Healthy("never ran", story="layer a eps=0.8; layer b; train b x100"),
+    Faulty(
+        "second place, not trained yet",
+        ("a", "b"),
+        static="layer a eps=0.8; layer b eps=0.8",
+        severity="warning",
+    ),
+    Faulty("rather large, not trained yet", ("a",), static="layer a eps=0.1", severity="info"),
+    Faulty(
+        "dominates a checkpoint's variances",
+        ("a",),
+        static="layer a eps=0.1 fresh_at_start=False; channels a mean=0.0 var=0.05",
+        severity="warning",
+    ),
+    Faulty(
+        "tiny above a constant channel of a checkpoint",
+        ("a",),
+        static="layer a eps=1e-12 fresh_at_start=False; channels a mean=0.0 var=0.0",
+        severity="warning",
+    ),
+    Faulty("zero, not trained yet", ("a",), static="layer a eps=0.0", severity="warning"),
+    Faulty(
+        "large beside large variances of a checkpoint",
+        ("a",),
+        static="layer a eps=0.8 fresh_at_start=False; channels a mean=0.0 var=9.0",
+        severity="info",
+    ),
+    Healthy("Keras' default, not trained yet", static="layer a eps=1e-3"),
+    Healthy("just below, not trained yet", static="layer a eps=0.049"),
+    Healthy("default, not trained yet", static="layer a; layer b"),
+    Healthy("small, above the bound for noise, not trained yet", static="layer a eps=1.1e-10"),
+    Healthy("layer norm of a language model, only looked at", static=f"layer a {_LAYER} eps=1e-12"),
+    Healthy(
+        "default eps and a dead channel of a checkpoint",
+        static="layer a fresh_at_start=False; channels a mean=0.0 var=0.0",
+    ),
 )

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import hypot
 
+from normscope.evidence import Facts
 from normscope.finding import Finding, Measured, Remedy, Severity
 from normscope.record.recording import Layer, Recording
 from normscope.rule import Faulty, Healthy, rule
@@ -15,7 +16,18 @@ SMALL = 0.25  # rms of the scale: the largest that cost more than 5 points was 0
 MOST = 0.5  # of the layers with a scale: a generic initializer hits all of a kind
 
 
-@rule("NS204", severity="warning", since="0.1.0", explains=("NS502", "NS503", "NS504"))
+def as_built(facts: Facts) -> Iterator[Finding]:
+    """Without a run: the scales that the factory returned."""
+    yield from finding_of(facts.name, facts.layers)
+
+
+@rule(
+    "NS204",
+    severity="warning",
+    since="0.1.0",
+    explains=("NS502", "NS503", "NS504"),
+    static=as_built,
+)
 def reinitialized_gamma(recording: Recording) -> Iterator[Finding]:
     r"""An initializer that was meant for weights overwrote the scale γ of the norms.
 
@@ -44,7 +56,8 @@ def reinitialized_gamma(recording: Recording) -> Iterator[Finding]:
     ## Known limits
     Silent when the scale is the same in all channels (zero is NS203's, a constant such as 0.1 is a choice), for layers that
     began with learned statistics, with a learned shift or from a checkpoint, for models that no optimizer steps, and for
-    norms with fewer than 8 channels. An info when half of the norms or fewer are hit: a random start near 0 at the ends
+    norms with fewer than 8 channels. Where only the code was looked at, it is taken for granted that the model is going to be
+    trained as it was built. An info when half of the norms or fewer are hit: a random start near 0 at the ends
     of residual branches is sound.
 
     ## References
@@ -53,14 +66,15 @@ def reinitialized_gamma(recording: Recording) -> Iterator[Finding]:
     - Radford et al., *DCGAN*, 2016, section 4. https://arxiv.org/abs/1511.06434
     """
     for model in recording.models.values():
-        known = [
-            x
-            for x in recording.layers.values()
-            if x.model == model.id and x.gamma_mean_at_start is not None
-        ]
-        hit = [x for x in known if overwritten(x)]
-        if not hit or not model.optimized:
-            continue
+        if model.optimized:
+            mine = [x for x in recording.layers.values() if x.model == model.id]
+            yield from finding_of(model.name, mine)
+
+
+def finding_of(name: str, layers: Iterable[Layer]) -> Iterator[Finding]:
+    known = [x for x in layers if x.gamma_mean_at_start is not None]
+    hit = [x for x in known if overwritten(x)]
+    if hit:
         first = max(hit, key=lambda x: -rms(x))
         names = ", ".join(f"`{x.path}`" for x in hit[:3]) + (", …" if len(hit) > 3 else "")
         yield Finding(
@@ -69,7 +83,7 @@ def reinitialized_gamma(recording: Recording) -> Iterator[Finding]:
             "overwrote it, and each norm shrinks its output. Start it at 1.",
             severity=severity(hit, known),
             confidence="high" if all(x.fresh_at_start for x in hit) else "medium",
-            model=model.name,
+            model=name,
             layers=tuple(x.path for x in hit),
             site=first.site,
             measured=(
@@ -200,4 +214,23 @@ CASES = (
         story=f"model optimized=False parameters_changed=False; layer a {_NORMAL}; infer a mode=eval",
     ),
     Healthy("scale unknown", story="layer a; train a x100"),
+    Faulty(
+        "as built, normal law of width 0.02",
+        ("a", "b"),
+        static=f"layer a {_NORMAL}; layer b {_NORMAL}",
+        severity="warning",
+    ),
+    Faulty(
+        "as built, ends of branches only",
+        ("b",),
+        static=f"layer a {_RIGHT}; layer b {_NORMAL}",
+        severity="info",
+    ),
+    Healthy("as built, scale 1", static=f"layer a {_RIGHT}"),
+    Healthy(
+        "as built, a normal law around 1",
+        static="layer a channels=64 gamma_mean_at_start=1.001 gamma_sd_at_start=0.02",
+    ),
+    Healthy("a checkpoint with such scales", static=f"layer a {_NORMAL} loaded=complete"),
+    Healthy("built with learned statistics", static=f"layer a {_NORMAL} fresh_at_start=False"),
 )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from normscope.evidence import Facts
 from normscope.finding import Finding, Measured, Remedy, Steps
 from normscope.graph.model import Affine, Graph, Input, Node, Norm, Opaque
 from normscope.record.recording import Layer, Recording
@@ -15,7 +16,20 @@ ALL = 0.99  # share of channels of data, some of which are honestly constant
 LOOKS = 3  # the last so many looks at the statistics must agree
 
 
-@rule("NS502", severity="warning", since="0.1.0", explains=("NS504",))
+def in_the_checkpoint(weights: Facts) -> Iterator[Finding]:
+    """Without a run: the running variances that a checkpoint holds. What feeds a layer is not asked, so only all channels count."""
+    found: list[Collapse] = []
+    for layer in weights.layers:
+        known = weights.stored.get(layer.id)
+        if known is not None and known.running_var.size and not layer.fresh_at_start:
+            share = float(np.mean(known.running_var < layer.eps))
+            if share >= ALL:
+                found.append(Collapse(layer, share, ALL, None))
+    if found:
+        yield finding_of(weights.name, found)
+
+
+@rule("NS502", severity="warning", since="0.1.0", explains=("NS504",), static=in_the_checkpoint)
 def collapsed_variance(recording: Recording) -> Iterator[Finding]:
     r"""The input of a batch norm hardly varies: most channels have a variance below eps.
 
@@ -39,7 +53,8 @@ def collapsed_variance(recording: Recording) -> Iterator[Finding]:
     Mend what feeds the layer: look at its input over a few batches. Scale tiny data up before the network; leave constant features out.
 
     ## Known limits
-    Single dead channels, border pixels and rare features are silent. Needs statistics that moved in training; a batch variance that
+    Single dead channels, border pixels and rare features are silent. Needs statistics that moved in training, or those of a checkpoint, of which all
+    channels must have collapsed; a batch variance that
     cannot be recovered from the running one counts as unknown.
 
     ## References
@@ -51,30 +66,34 @@ def collapsed_variance(recording: Recording) -> Iterator[Finding]:
         if found := collapse_of(recording, layer):
             by_model.setdefault(layer.model, []).append(found)
     for model, found in by_model.items():
-        layers = [c.layer for c in found]
-        # The first to collapse in forward order starves those behind it.
-        source = found[0]
-        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
-        yield Finding(
-            f"{source.share:.0%} of the channels that reach `{source.layer.path}` have a variance below its eps={source.layer.eps:g} "
-            f"(layers in this state: {names}): the norm cannot set their scale. Look at what feeds `{source.layer.path}`.",
-            severity="warning",
-            confidence="high" if source.share >= ALL else "medium",
-            model=recording.models[model].name,
-            layers=tuple(x.path for x in layers),
-            site=source.layer.site,
-            steps=source.steps,
-            measured=(
-                Measured("channels with variance below eps", source.share, "1", high=source.bar),
+        yield finding_of(recording.models[model].name, found)
+
+
+def finding_of(model: str, found: list[Collapse]) -> Finding:
+    layers = [c.layer for c in found]
+    # The first to collapse in forward order starves those behind it.
+    source = found[0]
+    names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+    return Finding(
+        f"{source.share:.0%} of the channels that reach `{source.layer.path}` have a variance below its eps={source.layer.eps:g} "
+        f"(layers in this state: {names}): the norm cannot set their scale. Look at what feeds `{source.layer.path}`.",
+        severity="warning",
+        confidence="high" if source.share >= ALL else "medium",
+        model=model,
+        layers=tuple(x.path for x in layers),
+        site=source.layer.site,
+        steps=source.steps,
+        measured=(
+            Measured("channels with variance below eps", source.share, "1", high=source.bar),
+        ),
+        repairs=(
+            Remedy(
+                "look at the input",
+                "changes-function",
+                f"model.get_submodule({source.layer.path!r}).register_forward_pre_hook(lambda m, x: print(x[0].var(0)))",
             ),
-            repairs=(
-                Remedy(
-                    "look at the input",
-                    "changes-function",
-                    f"model.get_submodule({source.layer.path!r}).register_forward_pre_hook(lambda m, x: print(x[0].var(0)))",
-                ),
-            ),
-        )
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,5 +220,23 @@ CASES = (
         "statistics that never moved",
         _NET,
         "layer a; layer b fresh_at_end=True; train b updates=False x100; " + _looks("b", 1.0),
+    ),
+    Faulty(
+        "a checkpoint",
+        ("a",),
+        static="layer a fresh_at_start=False; channels a mean=0.3 var=1e-7",
+        severity="warning",
+    ),
+    Healthy(
+        "a checkpoint whose channels vary",
+        static="layer a fresh_at_start=False; channels a mean=0.3 var=0.02",
+    ),
+    Healthy(
+        "a checkpoint, just above eps",
+        static="layer a fresh_at_start=False; channels a mean=0.3 var=1.1e-5",
+    ),
+    Healthy(
+        "a new head beside it",
+        static="layer a loaded=complete fresh_at_start=False; layer b eps=2.0; channels b mean=0.0 var=1.0",
     ),
 )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from normscope.evidence import Facts
 from normscope.finding import Finding, Measured, Remedy, Severity
 from normscope.probes import thresholds
 from normscope.probes.results import Gap, Reading, gap_of
@@ -18,7 +19,43 @@ FAR = 0.25  # standard deviations of the mean, or share of the variance
 SHORT = 20  # training steps; below it is a trial of the script
 
 
-@rule("NS507", severity="error", since="0.1.0", explains=("NS202", "NS406", "NS408", "NS601"))
+def as_built(facts: Facts) -> Iterator[Finding]:
+    """Without a run an info: nobody said that the model is going to be trained as it is."""
+    found: list[tuple[Layer, Bound]] = []
+    for layer in facts.layers:
+        spacing = SPACING.get(layer.dtype)
+        if spacing and layer.tracks and layer.fresh_at_start and layer.momentum:
+            found.append((layer, Bound(layer.momentum, 0.0, spacing / (2 * layer.momentum))))
+    far = [(x, b) for x, b in found if b.size > FAR]
+    if far:
+        layer, worst = max(far, key=lambda f: f[1].size)
+        layers = [x for x, _ in far]
+        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        yield Finding(
+            f"The running statistics of {names} are kept in {layer.dtype}. Averaged there with weight {worst.momentum:g}, the variance of "
+            f"`{layer.path}` stops within {worst.variance:.0%} of what it should become. Keep the norms in float32 if the model is to be trained so.",
+            severity="info",
+            confidence="medium",
+            model=facts.name,
+            layers=tuple(x.path for x in layers),
+            measured=(Measured("variance: bound on the error", worst.variance, "1", high=FAR),),
+            repairs=(_float32(layer.path),),
+        )
+
+
+def _float32(path: str) -> Remedy:
+    return Remedy(
+        "keep norms in float32", "changes-function", f"model.get_submodule({path!r}).float()"
+    )
+
+
+@rule(
+    "NS507",
+    severity="error",
+    since="0.1.0",
+    explains=("NS202", "NS406", "NS408", "NS601"),
+    static=as_built,
+)
 def half_precision_statistics(recording: Recording) -> Iterator[Finding]:
     r"""The running statistics are averaged in 16 bits, where small updates are rounded away.
 
@@ -47,7 +84,8 @@ def half_precision_statistics(recording: Recording) -> Iterator[Finding]:
     ## Known limits
     Silent for models that are converted after training, whose statistics are then only rounded once, and under autocast. The bound is
     what can be lost; noise between batches helps small updates over the threshold, so the true error is often less.
-    Norms that store nothing are not judged: PyTorch computes them in float32.
+    Norms that store nothing are not judged: PyTorch computes them in float32. Where only the code was looked at, statistics that are still 0 and 1
+    give an info when the variance may stop more than a quarter off (bfloat16 with momentum below 0.016); learned ones none.
 
     ## References
     - https://docs.pytorch.org/docs/stable/amp.html
@@ -74,13 +112,7 @@ def half_precision_statistics(recording: Recording) -> Iterator[Finding]:
                 Measured("mean: bound on the error", worst.mean, "standard deviations", high=FAR),
                 Measured("variance: bound on the error", worst.variance, "1", high=FAR),
             ),
-            repairs=(
-                Remedy(
-                    "keep norms in float32",
-                    "changes-function",
-                    f"model.get_submodule({layer.path!r}).float()",
-                ),
-            ),
+            repairs=(_float32(layer.path),),
         )
 
 
@@ -216,5 +248,21 @@ CASES = (
     Healthy(
         "no running statistics",
         story="layer a dtype=bfloat16 tracks=False; train a x100",
+    ),
+    Faulty(
+        "bfloat16 and a slow average, not trained yet",
+        ("a",),
+        static="layer a dtype=bfloat16 momentum=0.01",
+        severity="info",
+    ),
+    Healthy("bfloat16 and the usual average, not trained yet", static="layer a dtype=bfloat16"),
+    Healthy("just fast enough, not trained yet", static="layer a dtype=bfloat16 momentum=0.016"),
+    Healthy(
+        "learned elsewhere and converted",
+        static="layer a dtype=bfloat16 momentum=0.01 fresh_at_start=False",
+    ),
+    Healthy("float32, not trained yet", static="layer a momentum=0.001"),
+    Healthy(
+        "no statistics, only looked at", static="layer a dtype=bfloat16 tracks=False momentum=None"
     ),
 )

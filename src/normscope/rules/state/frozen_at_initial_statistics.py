@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from normscope.evidence import Facts
 from normscope.finding import Finding, Measured, Remedy, Severity, Steps
 from normscope.record.recording import Layer, Recording, Span
 from normscope.rule import Faulty, Healthy, rule
@@ -9,8 +10,38 @@ from normscope.rule import Faulty, Healthy, rule
 SURE = 2  # training steps
 
 
+def in_the_checkpoint(weights: Facts) -> Iterator[Finding]:
+    """Without a run: parameters that were learned beside statistics that never were."""
+    complete = [x for x in weights.layers if x.tracks and x.loaded == "complete"]
+    layers = [x for x in complete if x.fresh_at_start and x.beta_rms_at_start]
+    if not layers:
+        return
+    names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+    # Where every layer is so, somebody may have folded the statistics into scale and shift.
+    mixed = any(x.fresh_at_start is False for x in complete)
+    yield Finding(
+        f"{names} ({len(layers)} of {len(complete)} batch norms in the checkpoint) {'has' if len(layers) == 1 else 'have'} a learned shift, "
+        "but running statistics of exactly 0 and 1: the checkpoint was trained with these layers frozen at their initial statistics. "
+        "Train them in train mode.",
+        severity="warning" if mixed else "info",
+        confidence="medium" if mixed else "low",
+        model=weights.name,
+        layers=tuple(x.path for x in layers),
+        measured=(
+            Measured(
+                "layers with learned shift and initial statistics", len(layers), "layers", high=0
+            ),
+        ),
+        repairs=(Remedy("train the norm layers", "changes-function", "model.train()"),),
+    )
+
+
 @rule(
-    "NS404", severity="error", since="0.1.0", explains=("NS403", "NS503", "NS504", "NS506", "NS601")
+    "NS404",
+    severity="error",
+    since="0.1.0",
+    explains=("NS403", "NS503", "NS504", "NS506", "NS601"),
+    static=in_the_checkpoint,
 )
 def frozen_at_initial_statistics(recording: Recording) -> Iterator[Finding]:
     """A layer trains in eval mode on statistics that are still the initial mean 0 and variance 1.
@@ -36,7 +67,8 @@ def frozen_at_initial_statistics(recording: Recording) -> Iterator[Finding]:
     ## Known limits
     Judged on exact values: statistics that came from a checkpoint are never exactly 0 and 1. A frozen random backbone gives a warning.
     A layer that was in train mode for a while and was then switched off is NS402; one that used batch statistics and never stored
-    them is NS406.
+    them is NS406. Where only a checkpoint was looked at, it is a warning when other layers of it have learned statistics, and an info when none
+    has, as after folding them into scale and shift; without a checkpoint nothing is said, since one may be loaded before training.
 
     ## References
     - Ioffe & Szegedy, *Batch Normalization*, 2015, section 3.1. https://arxiv.org/abs/1502.03167
@@ -130,5 +162,33 @@ CASES = (
     Healthy(
         "initial state unknown",
         story="layer a fresh_at_start=None fresh_at_end=None; train a mode=eval x100",
+    ),
+    Faulty(
+        "a checkpoint, frozen in one layer",
+        ("b",),
+        static="layer a loaded=complete fresh_at_start=False beta_rms_at_start=0.3; layer b loaded=complete beta_rms_at_start=0.2",
+        severity="warning",
+    ),
+    Faulty(
+        "a checkpoint, all frozen or folded",
+        ("a",),
+        static="layer a loaded=complete beta_rms_at_start=0.3",
+        severity="info",
+    ),
+    Healthy(
+        "a checkpoint with learned statistics",
+        static="layer a loaded=complete fresh_at_start=False beta_rms_at_start=0.3",
+    ),
+    Healthy(
+        "a checkpoint with a layer that never ran",
+        static="layer a loaded=complete fresh_at_start=False beta_rms_at_start=0.3; layer b loaded=complete beta_rms_at_start=0.0",
+    ),
+    Healthy(
+        "a checkpoint without this layer",
+        static="layer a loaded=complete fresh_at_start=False; layer b",
+    ),
+    Healthy(
+        "a checkpoint of parameters, which is another fault",
+        static="layer a loaded=parameters beta_rms_at_start=0.3",
     ),
 )

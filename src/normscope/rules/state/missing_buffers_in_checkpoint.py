@@ -13,19 +13,21 @@ from normscope.rule import Faulty, Healthy, rule
 Way = Literal["partial", "misnamed", "copied", "learned"]
 
 
-def by_its_keys(facts: Facts) -> Iterator[Finding]:
+def by_its_keys(weights: Facts) -> Iterator[Finding]:
     """Without a run: the checkpoint's names against the model's."""
     whys: dict[Loaded, str] = {
         "parameters": "the checkpoint holds their parameters and no running statistics, so these stay at mean 0 and variance 1",
         "misnamed": "the checkpoint has everything under names with another prefix, so with `strict=False` nothing is loaded",
     }
     for loaded, why in whys.items():
-        layers = [x for x in facts.layers if x.loaded == loaded and x.kind == "batch" and x.tracks]
+        layers = [
+            x for x in weights.layers if x.loaded == loaded and x.kind == "batch" and x.tracks
+        ]
         if not layers:
             continue
         names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
         yield Finding(
-            f"{names} ({len(layers)} of {len(facts.layers)} norms): {why}. Save and load the whole `state_dict()`.",
+            f"{names} ({len(layers)} of {len(weights.layers)} norms): {why}. Save and load the whole `state_dict()`.",
             severity="error",
             layers=tuple(x.path for x in layers),
             measured=(

@@ -116,7 +116,7 @@ class Recurrence:
 
 def recurring(graph: Graph, path: str) -> int:
     """The length of the longest chain of dependent calls of the norm at `path`, if shared weights lie between them; else 0."""
-    nodes = [n for n in graph if n.path == path]
+    nodes = graph.at(path)
     calls = [
         n for n in nodes if isinstance(n.op, Norm) and n.op.kind == "batch" and n.op.batch_stats
     ]
@@ -136,7 +136,7 @@ def recurring(graph: Graph, path: str) -> int:
 def reused(graph: Graph, weights: Node) -> bool:
     """Whether these weights are used more than once: by their own module, or by one line of a module that holds several."""
     calls = graph.calls(weights)
-    own = all(isinstance(n.op, (Affine, Cast, View)) for n in graph if n.path == weights.path)
+    own = all(isinstance(n.op, (Affine, Cast, View)) for n in graph.at(weights.path))
     return len(calls if own else [n for n in calls if n.site == weights.site]) > 1
 
 

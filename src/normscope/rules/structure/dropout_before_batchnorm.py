@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from normscope.finding import Finding, Measured, Remedy, Severity
-from normscope.graph.model import Dropout, Graph, Input, Node, Norm
+from normscope.graph.model import Dropout, Graph, Input, Node, Norm, Site
 from normscope.probes import thresholds
 from normscope.probes.observations import DropoutShift, DropoutShifts
 from normscope.probes.results import Gap, Reading, gap_of
@@ -15,7 +15,22 @@ LOW, HIGH = 0.8, 1.25  # of the variance without dropout over the one that train
 HALF = 0.5  # far enough off to be blamed whatever the gap
 
 
-@rule("NS102", severity="error", since="0.1.0", explains=("NS408", "NS601"))
+def at_first_sight(graph: Graph) -> Iterator[Finding]:
+    """Without a run nothing tells whether the variances differ."""
+    norms = [n for n, op in graph.norms() if op.kind == "batch" and op.tracks and op.batch_stats]
+    reached = {n.path: rate for n in norms if (rate := _rate(graph, n))}
+    if reached:
+        path = max(reached, key=reached.__getitem__)
+        yield _unmeasured("", reached, next(n.site for n in norms if n.path == path))
+
+
+@rule(
+    "NS102",
+    severity="error",
+    since="0.1.0",
+    explains=("NS408", "NS601"),
+    static=at_first_sight,
+)
 def dropout_before_batchnorm(graph: Graph, recording: Recording) -> Iterator[Finding]:
     r"""Strong dropout before a batch norm: evaluation has another variance than training stored.
 
@@ -65,7 +80,7 @@ def dropout_before_batchnorm(graph: Graph, recording: Recording) -> Iterator[Fin
     )
     name = recording.models[graph.model].name
     if measured is None:
-        yield _unmeasured(name, reached, layers)
+        yield _unmeasured(name, reached, layers[max(reached, key=reached.__getitem__)].site)
         return
     off = [x for x in measured.layers if x.path in reached and _outside(x)]
     if off:
@@ -129,16 +144,16 @@ def _finding(
     )
 
 
-def _unmeasured(name: str, rates: dict[str, float], layers: dict[str, Layer]) -> Finding:
+def _unmeasured(name: str, rates: dict[str, float], site: Site | None) -> Finding:
     path, rate = max(rates.items(), key=lambda item: item[1])
     return Finding(
-        f"Dropout of {rate:g} comes before `{path}` of `{name}`, which may give its input another variance in evaluation than in training; "
-        "that could not be measured.",
+        f"Dropout of {rate:g} comes before `{path}`{f' of `{name}`' if name else ''}, which may give its input another variance in "
+        "evaluation than in training; that was not measured.",
         severity="info",
         confidence="low",
         model=name,
         layers=tuple(rates),
-        site=layers[path].site,
+        site=site,
         measured=(Measured("dropout rate", rate, "1", high=RATE),),
     )
 
@@ -200,4 +215,26 @@ CASES = (
     Healthy("dropout switched off", "d = dropout(x, active=False); a = batch_norm(d)", _RUN),
     Healthy("recomputed without dropout", _BEFORE, _RUN, measured=_measured(0.41, 1.0)),
     Healthy("a frozen norm", _BEFORE, "layer a; train a mode=eval x500", measured=_measured(0.4)),
+    Faulty("only looked at", ("a",), _BEFORE, static="layer a", severity="info"),
+    Healthy(
+        "only looked at, in evaluation",
+        "d = dropout(x, active=False); a = batch_norm(d, batch_stats=False)",
+        static="layer a",
+        evaluating=True,
+    ),
+    Healthy(
+        "only looked at, light dropout",
+        "d = dropout(x, rate=0.2); a = batch_norm(d)",
+        static="layer a",
+    ),
+    Healthy(
+        "only looked at, behind the norm",
+        "a = batch_norm(x); d = dropout(a); y = linear(d)",
+        static="layer a",
+    ),
+    Healthy(
+        "only looked at, layer norm",
+        "d = dropout(x); a = layer_norm(d)",
+        static="layer a kind=layer",
+    ),
 )

@@ -3,14 +3,42 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from normscope.concepts.contrast import Told, told_apart
-from normscope.finding import Finding, Remedy
-from normscope.graph.model import Graph, Norm
+from normscope.finding import Finding, Measured, Remedy
+from normscope.graph.model import Graph, Node, Norm
 from normscope.probes.results import Gap, Reading
 from normscope.record.recording import Contrast, Layer, Recording
 from normscope.rule import Faulty, Healthy, rule
 
 
-@rule("NS107", severity="error", since="0.1.0", explains=("NS408", "NS601"))
+def at_first_sight(graph: Graph) -> Iterator[Finding]:
+    """Without data nothing tells whether the inputs differ."""
+    calls: dict[str, list[Node]] = {}
+    for node, norm in graph.norms():
+        if norm.kind == "batch" and norm.batch_stats and norm.tracks and node.path:
+            calls.setdefault(node.path, []).append(node)
+    depends = _dependent(graph)
+    shared = {p: n for p, n in calls.items() if len(n) > 1 and depends.get(p) is False}
+    if shared:
+        path, nodes = max(shared.items(), key=lambda item: len(item[1]))
+        more = f" (and {len(shared) - 1} more)" if len(shared) > 1 else ""
+        yield Finding(
+            f"`{path}`{more} normalizes {len(nodes)} inputs within one forward, each by itself, and keeps one set of running statistics for "
+            "all. Train under observation to see whether their distributions differ.",
+            severity="info",
+            confidence="low",
+            layers=tuple(shared),
+            site=nodes[0].site,
+            measured=(Measured("independent calls in one forward", len(nodes), "calls", high=1),),
+        )
+
+
+@rule(
+    "NS107",
+    severity="error",
+    since="0.1.0",
+    explains=("NS408", "NS601"),
+    static=at_first_sight,
+)
 def shared_batchnorm(recording: Recording) -> Iterator[Finding]:
     r"""One batch norm normalizes several inputs of different distribution within one forward.
 
@@ -248,4 +276,22 @@ CASES = (
         measured=_gap(0.02, 0.2, 0.25),
     ),
     Healthy("one call a forward", sketch="a = batch_norm(x, path='bn')", story=_RUN),
+    Faulty("only looked at", ("bn",), sketch=_SIDE, static="layer bn", severity="info"),
+    Healthy(
+        "only looked at, a recurrence",
+        sketch="a = batch_norm(x, path='bn'); l = linear(a); b = batch_norm(l, path='bn')",
+        static="layer bn",
+    ),
+    Healthy("only looked at, one call", sketch="a = batch_norm(x, path='bn')", static="layer bn"),
+    Healthy(
+        "only looked at, in evaluation",
+        sketch="a = batch_norm(x, path='bn', batch_stats=False); b = batch_norm(y, path='bn', batch_stats=False)",
+        static="layer bn",
+        evaluating=True,
+    ),
+    Healthy(
+        "only looked at, layer norm on two inputs",
+        sketch="a = layer_norm(x, path='bn'); b = layer_norm(y, path='bn')",
+        static="layer bn kind=layer tracks=False",
+    ),
 )
