@@ -1,0 +1,119 @@
+# pyright: basic
+"""The batches of the user's loader, as many as are wanted, each ready to be run through the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, is_dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, SequentialSampler
+
+from normscope.errors import NormscopeError
+from normscope.graph.torch import tensors_of
+from normscope.probes.feeding import Fed, Forward, feeder
+from normscope.probes.replay import to_device
+from normscope.probes.setup import Loader, batches_of
+
+SAMPLES = 10_000  # 10³ to 10⁴ make the statistics near-optimal (Wu & Johnson 2021, section 3)
+Run = Callable[[], Any]
+
+
+@dataclass(slots=True)
+class Feed:
+    """Runs batches through a model on its device; `samples` and `batches` bound how many (None: all)."""
+
+    model: nn.Module
+    forward: Forward | None = None
+    device: torch.device | str | None = None
+    samples: int | None = SAMPLES
+    batches: int | None = None
+    _place: torch.device = field(init=False)
+    _spare: bool = field(
+        default=False, init=False
+    )  # whether the model was seen to leave its inputs alone
+
+    def __post_init__(self) -> None:
+        for name, limit in (("samples", self.samples), ("batches", self.batches)):
+            if limit is not None and limit < 1:
+                raise NormscopeError(
+                    f"`{name}` was given as {limit}, but a number above 0 was expected, or None for the whole loader."
+                )
+        own = (t.device for t in chain(self.model.parameters(), self.model.buffers()))
+        self._place = torch.device(self.device or next(own, "cpu"))
+
+    def of(self, loader: Loader) -> Iterator[tuple[Fed, int]]:
+        """Batches as the model takes them, with their number of samples. Raises NormscopeError for what does not fit."""
+        split = feeder(self.model, self.forward)
+        seen = 0
+        for number, batch in enumerate(batches_of(loader, "loader"), 1):
+            fed = split(batch)
+            samples = fed.samples if self.forward is None else _samples_in(batch, fed)
+            yield fed, samples
+            seen += samples
+            if seen >= (self.samples or seen + 1) or number == self.batches:
+                return
+
+    def run(self, fed: Fed) -> Any:
+        """What the model returns. The loader's own tensors stay as they are."""
+        return self._call(*self._moved(fed))
+
+    def _moved(self, fed: Fed) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if self._spare and all(t.device == self._place for t in tensors_of((fed.args, fed.kwargs))):
+            return fed.args, fed.kwargs
+        return tuple(to_device(a, self._place) for a in fed.args), {
+            k: to_device(v, self._place) for k, v in fed.kwargs.items()
+        }
+
+    def run_first(self, fed: Fed) -> Any:
+        """As `run`, on copies, and sees whether the model changes its inputs in place: if not, later ones need no copy."""
+        args, kwargs = self._moved(fed)
+        given = [*tensors_of((args, kwargs))]
+        plain = all(type(t) is torch.Tensor and not t.is_inference() for t in given)
+        versions = [t._version for t in given] if plain else []
+        out = self._call(args, kwargs)
+        self._spare = plain and versions == [t._version for t in given]
+        return out
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.forward is not None:
+            return self.forward(self.model, args[0])
+        return self.model(*args, **kwargs)
+
+
+def _samples_in(batch: Any, fed: Fed) -> int:
+    """Of a list with one mapping or object for each sample its length; else the size of the first tensor."""
+    each = isinstance(batch, (list, tuple)) and len(batch) > 0
+    if each and all(isinstance(x, Mapping) or is_dataclass(x) for x in batch):
+        return len(batch)
+    return fed.samples
+
+
+def part_of(fed: Fed, rows: int) -> Fed | None:
+    """The first rows of a batch, None unless every tensor in it has one row for each sample."""
+    if any(not isinstance(v, torch.Tensor) for v in (*fed.args, *fed.kwargs.values())):
+        return None
+    samples = fed.samples
+    tensors = (*fed.args, *fed.kwargs.values())
+    if any(not t.ndim or t.shape[0] != samples for t in tensors):
+        return None
+    return Fed(tuple(a[:rows] for a in fed.args), {k: v[:rows] for k, v in fed.kwargs.items()})
+
+
+def cut_short(loader: Loader | Iterable[Any], limit: int | None) -> str:
+    """A warning where only the first samples of data in a fixed order were used; else an empty string."""
+    if limit is None or not isinstance(loader, DataLoader):
+        return ""
+    try:
+        length = len(loader.dataset)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        return ""
+    if length > limit and isinstance(loader.sampler, SequentialSampler):
+        return (
+            f"the loader is not shuffled, and only the first {limit} of its {length} samples were used: "
+            "if they are sorted, shuffle it or give samples=None"
+        )
+    return ""
