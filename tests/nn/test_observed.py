@@ -75,7 +75,9 @@ class Net(nn.Module):
 def batches(*, padded: bool) -> list[tuple[Tensor, Tensor]]:
     """Twelve batches of 64 and a ragged one of 41, four classes by their mean sequence."""
     generator = torch.Generator().manual_seed(0)
-    means = torch.randn(4, 3, LENGTH, generator=generator)
+    means = (
+        torch.randn(4, 3, LENGTH, generator=generator) + 1
+    )  # so that zeros behind the end stand out
     made = []
     for n in [64] * 12 + [41]:
         y = torch.randint(0, 4, (n,), generator=generator)
@@ -160,12 +162,16 @@ def test_a_healthy_run_stays_healthy_and_every_batch_is_counted_once(
         assert (layer.kind, layer.updates, layer.registered) == ("batch", steps, True)
 
 
-def test_what_masking_avoids_is_found_without_it(tmp_path: Path) -> None:
-    model, data = made("Plain")
+@pytest.mark.parametrize(("name", "polluted"), [("Plain", 2), ("MaskedBatchNorm", 0)])
+def test_padding_is_measured_where_it_enters_statistics_and_only_there(
+    name: str, polluted: int, tmp_path: Path
+) -> None:
+    model, data = made(name)
     path = tmp_path / "run.nscope"
     with normscope.watch(model, record=path):
-        train(model, data)
-    assert "NS306" in {f.code for f in diagnose(load(path)).findings}
+        train(model, data, epochs=3)
+    answers = load(path).measurements.get("padding", [])
+    assert sum(len(a.layers) for a in answers) == polluted
 
 
 def test_probes_ask_all_but_the_frozen() -> None:
