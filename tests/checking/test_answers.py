@@ -170,7 +170,9 @@ def test_a_checkpoint_of_a_model_trained_with_a_frozen_layer(folder, capsys):
 
 def test_a_checkpoint_of_a_model_trained_on_nothing(folder, capsys):
     model = network()
-    model[1].momentum = model[5].momentum = 0.5  # the average forgets its start within the few steps
+    model[1].momentum = model[5].momentum = (
+        0.5  # the average forgets its start within the few steps
+    )
     torch.save(trained(model, scale=1e-4).state_dict(), "nothing.pt")
     found = codes(capsys, "answered_nets.py:healthy", "--weights", "nothing.pt")
     assert ("NS502", "warning") in found

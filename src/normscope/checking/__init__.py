@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normscope.checking.inputs import InputSpec
-from normscope.checking.target import build
+from normscope.checking.target import find, made_by, user_code
 from normscope.diagnosis import Diagnosis, diagnose
 from normscope.rule import Rule
 
@@ -56,10 +56,13 @@ def check_target(
 
     Raises NormscopeError for whatever cannot be found, built or run.
     """
-    made = build(target)
-    from normscope.checking.torch import example_of, static_recording, tensors_from
+    with user_code("importing PyTorch"):
+        from normscope.checking.origins import defined_at, origins, with_places
+        from normscope.checking.torch import example_of, static_recording, tensors_from
 
-    example = example_of(made, target)
+    with origins() as built:
+        found = find(target)
+        example = example_of(made_by(found, target), target)
     if specs:
         example = replace(example, args=tensors_from(specs), kwargs={})
     loaded = None
@@ -68,6 +71,11 @@ def check_target(
 
         loaded = load_into(example.model, weights)
     recording = static_recording(
-        example.model, example.args, target=target, kwargs=example.kwargs, loaded=loaded
+        example.model,
+        example.args,
+        target=target,
+        kwargs=example.kwargs,
+        loaded=loaded,
+        built=built,
     )
-    return diagnose(recording, rules)
+    return with_places(diagnose(recording, rules), defined_at(found))

@@ -19,13 +19,22 @@ EXPECTED = "Write `normscope check package.module:factory` or `normscope check f
 
 
 def build(target: str) -> Any:
-    """What the factory of that name returns, or the value itself when it is none.
+    """What the factory of that name returns, or the value itself when it is none. Raises NormscopeError when either fails."""
+    return made_by(find(target), target)
 
-    What user code prints goes to standard error. Raises NormscopeError when there is no such thing, or when importing
-    or calling it raises, exits or needs arguments.
-    """
+
+def find(target: str) -> Any:
+    """The factory, or value, of that name. Raises NormscopeError when there is none, or when importing its module fails."""
     place, name = split(target)
-    found = attribute(module_of(place), name, place)
+    return attribute(module_of(place), name, place)
+
+
+def made_by(found: Any, target: str) -> Any:
+    """What a factory returns, or the value itself when it is none.
+
+    What user code prints goes to standard error. Raises NormscopeError when calling it raises, exits or needs
+    arguments.
+    """
     if not _is_factory(found):
         return found
     if lacking := _required(found):

@@ -17,7 +17,7 @@ from normscope.checking.inputs import InputSpec
 from normscope.checking.shapes import shapes_alone, without_values
 from normscope.checking.target import shortened, user_code
 from normscope.errors import NormscopeError
-from normscope.graph.model import Graph, Norm
+from normscope.graph.model import Graph, Norm, Site
 from normscope.graph.torch import capture, tensors_of
 from normscope.graph.torch.location import CALLERS
 from normscope.record.recording import CHECKED, Channels, Layer, Loaded, Model, Recording
@@ -89,10 +89,11 @@ def static_recording(
     target: str,
     kwargs: Mapping[str, Any] | None = None,
     loaded: Mapping[nn.Module, Loaded | None] | None = None,
+    built: Mapping[nn.Module, Site] | None = None,
 ) -> Recording:
     """What is known without training: a recording of no steps, with the graphs of both modes where inputs are given.
 
-    `loaded` tells what a checkpoint gave each norm layer. The model is afterwards as before. Raises NormscopeError when its forward pass raises.
+    `loaded` tells what a checkpoint gave each norm layer, `built` where modules were built. The model is afterwards as before. Raises NormscopeError when its forward pass raises.
     """
     record = Model(
         id=0, name=name_of(model), parameters=_parameters(model), parameters_changed=False
@@ -105,10 +106,12 @@ def static_recording(
     for layer, module in layers_of(model):  # lazy layers are known only after a forward pass
         recording.layers[layer.id] = layer
         layer.loaded = (loaded or {}).get(module)
+        layer.site = (built or {}).get(module)
         if (stored := _stored(module)) is not None:
             recording.channels[layer.id] = stored
     record.norm_layers = len(recording.layers)
-    recording.graphs = [_with_scales(g, recording.layers) for g in recording.graphs]
+    lines = {path: built[m] for path, m in model.named_modules() if m in built} if built else {}
+    recording.graphs = [_completed(graph, recording.layers, lines) for graph in recording.graphs]
     return recording
 
 
@@ -184,15 +187,15 @@ def _in_mode(model: nn.Module, training: bool) -> Iterator[None]:
             module.training = mode
 
 
-def _with_scales(graph: Graph, layers: Mapping[int, Layer]) -> Graph:
-    """The graph with the scales that tensors without values did not tell."""
+def _completed(graph: Graph, layers: Mapping[int, Layer], lines: Mapping[str, Site]) -> Graph:
+    """The graph with the scales that tensors without values did not tell, and lines where no forward pass of the user's had any."""
     zero = {x.path: x.zero_gamma_at_start for x in layers.values() if x.zero_gamma_at_start}
-    if not zero:
+    if not zero and not lines:
         return graph
-    nodes = [
-        msgspec.structs.replace(n, op=msgspec.structs.replace(n.op, zero_gamma=zero[n.path]))
-        if isinstance(n.op, Norm) and n.path in zero
-        else n
-        for n in graph
-    ]
+    nodes = []
+    for n in graph:
+        op, site = n.op, n.site or lines.get(n.path)
+        if isinstance(op, Norm) and n.path in zero:
+            op = msgspec.structs.replace(op, zero_gamma=zero[n.path])
+        nodes.append(msgspec.structs.replace(n, op=op, site=site))
     return Graph(nodes, model=graph.model, training=graph.training, coverage=graph.coverage)

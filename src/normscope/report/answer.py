@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from normscope.diagnosis import Diagnosis
 from normscope.finding import Finding, Remedy
 from normscope.probes.results import Gap
-from normscope.record.recording import Recording
+from normscope.record.recording import CHECKED, Recording
 from normscope.record.roles import roles
 from normscope.report.wording import count, number, percent, plain, shortened, some, with_noise
 
@@ -135,11 +135,27 @@ def unseen(diagnosis: Diagnosis) -> Iterator[str]:
 def not_evaluated(diagnosis: Diagnosis) -> Iterator[str]:
     """Rules that could not run, grouped by the evidence that they miss."""
     missing: dict[tuple[str, str], list[str]] = {}
+    if diagnosis.recording.status == CHECKED:
+        yield from _not_looked_at(diagnosis)
+        return
     for skipped in diagnosis.not_evaluated:
         missing.setdefault((skipped.needs, skipped.hint), []).append(skipped.code)
     for (needs, hint), codes in missing.items():
         verb = "needs" if len(codes) == 1 else "need"
         yield f"{some(codes, 12)} {verb} `{plain(needs)}`" + (f": {plain(hint)}." if hint else ".")
+
+
+def _not_looked_at(diagnosis: Diagnosis) -> Iterator[str]:
+    """The same for a model that was only looked at, where three things can be missing."""
+    missing: dict[str, list[str]] = {}
+    hints: dict[str, str] = {}
+    for skipped in diagnosis.not_evaluated:
+        what = {"graph": "an input", "weights": "weights"}.get(skipped.needs, "training")
+        missing.setdefault(what, []).append(skipped.code)
+        hints[what] = skipped.hint
+    for what, codes in sorted(missing.items()):
+        verb = "needs" if len(codes) == 1 else "need"
+        yield f"{count(len(codes), 'rule')} {verb} {what} ({some(codes, 4)}): {plain(hints[what])}."
 
 
 def cost(recording: Recording) -> str:

@@ -95,6 +95,20 @@ def locate(model: nn.Module) -> Location:
     return Location(running, site or installed, instance_norm, vmap)
 
 
+def users_line() -> Site | None:
+    """The innermost line of the user's own that runs right now; else of an installed package's; else None."""
+    installed: Site | None = None
+    frame = sys._getframe(1)
+    while frame is not None:
+        kind = _kind(frame.f_code)
+        if kind == "user":
+            return Site(shown(frame.f_code.co_filename), frame.f_lineno)
+        if kind == "installed" and installed is None:
+            installed = Site(shown(frame.f_code.co_filename), frame.f_lineno)
+        frame = frame.f_back
+    return installed
+
+
 def _kind(code: CodeType) -> str:
     kind = _kinds.get(code.co_filename)
     if kind is None:
