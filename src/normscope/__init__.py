@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from normscope.probes.setup import Setup
     from normscope.probing import probe
     from normscope.record.recording import Recording
+    from normscope.repairs.recalibration import recalibrate
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "diagnose",
     "nn",
     "probe",
+    "recalibrate",
     "report_metric",
     "watch",
 ]
@@ -41,6 +43,7 @@ _HOMES = {
     "check": "normscope.checking",
     "compare": "normscope.comparison",
     "diagnose": "normscope.diagnosis",
+    "recalibrate": "normscope.repairs.recalibration",
     "probe": "normscope.probing",
     "watch": "normscope.live",
 }

@@ -17,6 +17,7 @@ COMMANDS = {
     "probe": "Ask a trained model and its data: where a train-evaluation gap comes from, and more.",
     "report": "Rebuild the report of a recording.",
     "compare": "Tell what a change did, from the recordings before and after it.",
+    "repair": "Apply a repair to a trained model; write the weights and a certificate.",
     "rules": "List the rules.",
     "explain": "Explain one rule: what it checks, why it matters, how to repair.",
     "demo": "Show a failing example, its diagnosis, the repair and the proof.",

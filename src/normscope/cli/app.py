@@ -284,6 +284,66 @@ def compare(
     return diagnosing.compare(Path(before), Path(after), chosen)
 
 
+@app.command(
+    help=f"{COMMANDS['repair']}\n\nnormscope repair [OPTIONS] NAME file.py:setup -o weights.safetensors\nnormscope repair --list"
+)
+def repair(
+    name: Annotated[str | None, Parameter(help="Its name.", show_default=False)] = None,
+    target: Annotated[
+        str | None,
+        Parameter(
+            help="A function that returns {'model': …, 'train': loader, 'loss': …}: file.py:name or module:name.",
+            show_default=False,
+        ),
+    ] = None,
+    /,
+    *,
+    output: Annotated[
+        Path | None,
+        Parameter(
+            name=["--output", "-o"],
+            help="The repaired weights, .safetensors or .pt; the certificate goes beside them as .json.",
+            show_default=False,
+        ),
+    ] = None,
+    list_: Annotated[bool, Parameter(name="--list", negative="", help="List the repairs.")] = False,
+    samples: Annotated[
+        int | None,
+        Parameter(
+            help="recalibrate: at most about so many samples, 0 for the whole loader; 10000 by default.",
+            show_default=False,
+        ),
+    ] = None,
+    exact: Annotated[
+        bool, Parameter(negative="", help="recalibrate: layer by layer, a pass for each.")
+    ] = False,
+    keep: Annotated[
+        Literal["always", "better"] | None,
+        Parameter(
+            help="recalibrate: `better` takes it back unless the loss falls beyond its noise.",
+            show_default=False,
+        ),
+    ] = None,
+    layers: Annotated[
+        Words, Parameter(help="recalibrate: only the layers whose path is, or begins with, this.")
+    ] = None,
+    frozen: Annotated[Words, Parameter(help="recalibrate: leave these layers alone.")] = None,
+) -> int:
+    from normscope.cli import repairing
+
+    if list_:
+        return repairing.list_repairs()
+    options = {
+        "samples": samples,
+        "exact": exact or None,
+        "keep": keep,
+        "layers": layers,
+        "frozen": frozen,
+    }
+    given = {k: v for k, v in options.items() if v is not None}
+    return repairing.repair(name, target, output, given)
+
+
 @app.command(help=COMMANDS["rules"])
 def rules(
     *,
