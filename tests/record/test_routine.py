@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from normscope.record.recording import Recording
-from normscope.record.torch.routine import Routine
+from normscope.record.torch.steps import Steps
 from record.conftest import Observing
 from record.loops import Net, batch, evaluate, sgd, single, train
 
@@ -291,8 +291,8 @@ def test_counted_or_recorded(
     recorded = told(run.recording)
 
     counted: list[int] = []
-    original = Routine.run
-    monkeypatch.setattr(Routine, "run", lambda *args: (counted.append(1), original(*args))[1])
+    original = Steps.counted
+    monkeypatch.setattr(Steps, "counted", lambda *args: (counted.append(1), original(*args))[1])
     torch.manual_seed(3)
     with observed(budget=0.0, keep_bytes=0) as run:
         run.observer.schedule.charge(1.0, measuring=True)  # an empty purse
@@ -319,8 +319,8 @@ def test_a_changed_loop_is_learned_anew(
     observed: Observing, monkeypatch: pytest.MonkeyPatch, script: Callable[[], None], least: int
 ) -> None:
     counted: list[int] = []
-    original = Routine.run
-    monkeypatch.setattr(Routine, "run", lambda *args: (counted.append(1), original(*args))[1])
+    original = Steps.counted
+    monkeypatch.setattr(Steps, "counted", lambda *args: (counted.append(1), original(*args))[1])
     with observed(budget=0.0, keep_bytes=0) as run:
         run.observer.schedule.charge(1.0, measuring=True)
         script()

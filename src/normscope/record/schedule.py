@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from math import log2
 from time import perf_counter
 
 from normscope.record.recording import Cost
 
 CREDIT = 0.02  # seconds: the first steps of a run are the ones that tell most
 RESERVED = 0.3  # share of the budget that book-keeping cannot use up
+KEEPING = 0.1  # share of the budget for the steps of a known loop that are recorded in full because their batch is kept
+DOUBLING = 2e-3  # seconds more for these with each doubling of the steps: batches from all of a run, however short it is
 
 
 class Schedule:
@@ -21,6 +24,7 @@ class Schedule:
         self.budget = budget
         self.observing = 0.0
         self.measuring = 0.0
+        self.keeping = 0.0
         self.startup = 0.0
         self._began: float | None = None
         self._latest = 0.0
@@ -57,6 +61,11 @@ class Schedule:
     def affords_books(self, seconds: float) -> bool:
         """Whether book-keeping that can be left out fits beside everything spent so far."""
         return self.observing + seconds <= CREDIT + self.budget * self.loop
+
+    def affords_batch(self, seconds: float, step: int) -> bool:
+        """Whether a step of a known loop may be recorded in full for its batch."""
+        credit = DOUBLING * max(1.0, log2(max(step, 1)) - 4)
+        return self.keeping + seconds <= credit + KEEPING * self.budget * self.loop
 
     def cost(self, probing: float = 0.0) -> Cost:
         loop = max(0.0, self._latest - self._began) if self._began is not None else 0.0

@@ -123,6 +123,10 @@ class Store:
     def put_graph(self, graph: graph_model.Graph, number: int | None = None) -> None:
         """Keep the graph of a model, in place of an earlier one of that `number` (by default the model's own)."""
         self._row(
+    def put_meta_soon(self, key: str, value: object) -> None:
+        """Keep a fact of the run that changes all the time; on the disk with the next flush."""
+        self._row("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, msgspec.msgpack.encode(value))
+
             "INSERT OR REPLACE INTO things VALUES ('graph', ?, ?)",
             graph.model if number is None else number,
             graph_model.dumps(graph),

@@ -84,7 +84,11 @@ class KeptBatches:
         number = root.record.id
         before, tries = self._tries.get(number, (-1, 0))
         self._tries[number] = (step, tries + 1 if before == step else 1)
-        return len(self.batches.get(number, ())) < FEW and self._tries[number][1] <= 2
+        return self.lacks(root) and self._tries[number][1] <= 2
+
+    def lacks(self, root: Root) -> bool:
+        """Whether fewer batches are kept than the probes need."""
+        return len(self.batches.get(root.record.id, ())) < FEW
 
     def skip(self, root: Root, step: int) -> None:
         """There is no time for a batch now: the next place is later."""

@@ -60,10 +60,11 @@ class Books:
         observer = self.observer
         observer.routine.settle()
         observer.gradients.flush()
-        observer.store.put_meta("steps", observer.steps.count)
+        put = observer.store.put_meta_soon  # one transaction for all
+        put("steps", observer.steps.count)
         cost = observer.schedule.cost(observer.probing)
-        observer.store.put_meta("cost", msgspec.to_builtins(cost))
-        observer.store.put_meta("optimizers", observer.steps.names)
+        put("cost", msgspec.to_builtins(cost))
+        put("optimizers", observer.steps.names)
         observer.store.flush()
 
     def charge(self, seconds: float) -> None:

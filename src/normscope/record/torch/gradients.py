@@ -52,6 +52,7 @@ class GradientSeries:
         self._waiting: list[_Taken] = []
         self._kept = 0
         self._slowness = 1.0  # what a sample took, in units of the guess
+        self._refused = 0.0  # seconds that the latest sample which was too dear would have taken
 
     def take(self, optimizer: torch.optim.Optimizer) -> None:
         """Before a step of `optimizer` that no other optimizer makes, from step `at` on."""
@@ -69,18 +70,29 @@ class GradientSeries:
             self._sampled.clear()
             self.at = max(steps.count + 1, math.ceil(self._began_at * RATIO) - 1)
             return
+        if self._refused and not observer.schedule.affords(self._refused):
+            self._wait()
+            return
         began = perf_counter()
         chosen = self._chosen(optimizer)
         guess = sum(p.numel() for _, p, _ in chosen) * PER_VALUE + len(chosen) * PER_TENSOR
-        if not observer.schedule.affords(2 * self._slowness * guess):
-            self.at = steps.count + max(1, steps.count // 32)
+        wanted = 2 * self._slowness * guess
+        if not observer.schedule.affords(wanted):
+            self._refused = wanted
+            self._wait()
         else:
+            self._refused = 0.0
             self._sampled.add(id(optimizer))
             if chosen:
                 self._waiting.append(_measure(optimizer, chosen, steps.count + makes_step))
                 took = (perf_counter() - began) / guess
                 self._slowness = 0.5 * self._slowness + 0.5 * took
         observer.schedule.charge(perf_counter() - began, measuring=True)
+
+    def _wait(self) -> None:
+        """A sample is too dear now: try again a little later."""
+        count = self.observer.steps.count
+        self.at = count + max(1, count // 32)
 
     def _chosen(
         self, optimizer: torch.optim.Optimizer

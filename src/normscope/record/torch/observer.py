@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import traceback
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -80,6 +81,8 @@ class Observer:
         self.after_step = AfterStep(self)
         self.calls = NormCalls(self.registry, store, self.backwards.reached, self.per_call)
 
+        # Every module call from outside any module comes here: see `Routine` for the other entry.
+        self.call: Callable[..., Any] = self.forwards.run
     def event(self, kind: str, **facts: Any) -> None:
         self.books.event(kind, **facts)
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.compiler import is_compiling
+from torch.compiler import is_compiling, is_dynamo_compiling
 from torch.jit import _script as torch_script  # pyright: ignore[reportAttributeAccessIssue]
 from torch.jit._builtins import _register_builtin
 from torch.jit._state import _set_jit_function_cache
@@ -40,7 +40,7 @@ LOSSES = (
 # Every module of every forward passes here, and every step there: see `asking`.
 CALLED = """
 if not compiling() and (observer := live[0]) is not None and not observer.inside:
-    return observer.forwards.run(call, self, args, kwargs)
+    return observer.call(call, self, args, kwargs)
 """
 BACKWARD = """
 if not compiling() and (observer := live[0]) is not None:
@@ -123,8 +123,8 @@ def _batch_norm(original: Callable[..., Any]) -> Callable[..., Any]:
         *more: Any,
     ) -> torch.Tensor:
         words = (input, running_mean, running_var, weight, bias, training, momentum, eps, *more)
-        observer = None if is_compiling() else live.observer[0]
-        if observer is None or observer.quiet:
+        observer = None if is_dynamo_compiling() else live.observer[0]
+        if observer is None or observer.quiet or is_compiling():
             return original(*words)
         observer.norms.before_batch_norm(
             input, (running_mean, running_var), weight, training, momentum, eps
@@ -146,7 +146,8 @@ def _batch_norm(original: Callable[..., Any]) -> Callable[..., Any]:
 def _other_norm(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
     def norm(input: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002
         out = original(input, *args, **kwargs)
-        if not is_compiling() and (observer := live.observer[0]) and not observer.quiet:
+        observer = None if is_dynamo_compiling() else live.observer[0]
+        if observer is not None and not observer.quiet and not is_compiling():
             observer.norms.other_norm(kind, input, args, kwargs)
         return out
 
@@ -155,7 +156,8 @@ def _other_norm(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
 
 def _loss(original: Callable[..., Any], name: str) -> Callable[..., Any]:
     def loss(input: Any, target: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002
-        if not is_compiling() and (observer := live.observer[0]) and not observer.routine.open:
+        observer = None if is_dynamo_compiling() else live.observer[0]
+        if observer is not None and not observer.routine.open and not is_compiling():
             observer.losses.loss(name, input, target, args, kwargs)
         return original(input, target, *args, **kwargs)
 
@@ -185,7 +187,7 @@ def _call(original: Callable[..., Any]) -> Callable[..., Any]:
         observer = None if is_compiling() else live.observer[0]
         if observer is None or observer.inside:
             return original(self, *args, **kwargs)
-        return observer.forwards.run(original, self, args, kwargs)
+        return observer.call(original, self, args, kwargs)
 
     return __call__
 

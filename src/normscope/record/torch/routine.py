@@ -10,14 +10,14 @@ recorded in full, and a forward that no backward followed is put right as infere
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
+from sys import _getframe
 from time import perf_counter
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
+from weakref import ref as ref_to
 
-import torch
-from torch import nn
+from torch import Size, Tensor, is_grad_enabled, nn
 
 from normscope.record.recording import Span
 from normscope.record.torch.forwards import Forward
@@ -36,7 +36,7 @@ class Routine:
 
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
-        self.active = False
+        self.active = False  # the loop is known: `call` is asked instead of `Outermost.run`
         self.open = False  # a counted forward waits for its backward and step
         self.used = False
         self.count = 0  # counted steps that the recording does not hold yet
@@ -55,10 +55,11 @@ class Routine:
         # Reference, mode, momentum, and whether the scale learns, of each norm layer.
         self._norms: list[tuple[Any, bool, Any, bool]] = []
         self._seen: tuple[Any, ...] = (None, 0, None)  # caller, its instruction, shape of the input
-        self._shape: torch.Size | None = None
+        self._shape: Size | None = None
         self._code: CodeType | None = None
         self._instruction = 0
         self._template: Forward | None = None
+        self._inputs: dict[bool, Any] = {}  # of the template's model
 
     # ---- learning -------------------------------------------------------------------------------
 
@@ -66,7 +67,7 @@ class Routine:
         """A forward that is recorded in full begins; `frame` is the one that called the module."""
         self.forwards += 1
         self.latest = forward
-        shape = args[0].shape if args and type(args[0]) is torch.Tensor else None
+        shape = args[0].shape if args and type(args[0]) is Tensor else None
         self._seen = frame.f_code, frame.f_lasti, shape
 
     def learn(self, optimizer: Any) -> None:
@@ -93,39 +94,72 @@ class Routine:
         known = self._template.span if self.active and self._template is not None else None
         if forward.span is not known or self._seen != here:
             self.active = True
-            self._template = forward
-            self._module = weakref.ref(module)
+            self.observer.call = self.call
+            self._template, self._inputs = forward, forward.root.last_input
+            self._module = ref_to(module)
             self._code, self._instruction, self._shape = self._seen
             norms = [x.module for x in forward.root.layers]
-            self._norms = [(weakref.ref(m), *_traits(m)) for m in norms if m is not None]
+            self._norms = [(ref_to(m), *_traits(m)) for m in norms if m is not None]
 
     # ---- counting -------------------------------------------------------------------------------
 
-    def repeats(self, module: nn.Module, args: tuple[Any, ...], frame: FrameType) -> bool:
-        """Whether this call is one more of the same, and may be counted instead of recorded."""
+    def call(
+        self,
+        original: Callable[..., Any],
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Run a call from outside any module: count it if it is one more of the same, else have it recorded.
+
+        This runs with cold caches between two kernels of each step, so that it is one function and looks at little.
+        """
+        observer, frame = self.observer, _getframe(2)
+        try:
+            known = (
+                frame.f_lasti == self._instruction
+                and frame.f_code is self._code
+                and self._repeats(module, args)
+            )
+        except Exception as error:  # noqa: BLE001
+            observer.fail(error)
+            return original(module, *args, **kwargs)
+        if not known:
+            return observer.forwards.run(original, module, args, kwargs, frame)
+        self.open, self.used = True, False
+        observer.inside = observer.quiet = True
+        try:
+            return original(module, *args, **kwargs)
+        except BaseException:
+            self.open = False
+            raise
+        finally:
+            observer.inside = observer.quiet = False
+
+    def _repeats(self, module: nn.Module, args: tuple[Any, ...]) -> bool:
+        """Whether this call from the known line is one more of the same, and may be counted instead of recorded."""
         template, step = self._template, self.observer.steps.count
         if self.open or self._wanted or step >= self._batch_at or template is None or not args:
-            return False
-        if frame.f_lasti != self._instruction or frame.f_code is not self._code:
             return False
         if module is not self._module() or module.training is not template.training:
             return False
         x = args[0]
-        if type(x) is not torch.Tensor or x.shape != self._shape or not torch.is_grad_enabled():
+        if type(x) is not Tensor or x.shape != self._shape or not is_grad_enabled():
             return False
-        inputs = template.root.last_input
+        inputs = self._inputs
         before = inputs.get(True)
         if (before is not None and before[0]() is x) is not template.same_input:
             return False
         for ref, training, momentum, trainable in self._norms:
-            if (norm := ref()) is None or norm.training is not training:
+            if (norm := ref()) is None:
                 return False
-            scale = norm._parameters.get("weight")
+            facts = norm.__dict__
+            if facts["training"] is not training or facts.get("momentum") != momentum:
+                return False
+            scale = facts["_parameters"].get("weight")
             if (scale is None or scale.requires_grad) is not trainable:
                 return False
-            if norm.__dict__.get("momentum") != momentum:
-                return False
-        inputs[True] = (weakref.ref(x), None, step)
+        inputs[True] = (ref_to(x), None, step)
         return True
 
     def record_next(self) -> None:
@@ -142,16 +176,30 @@ class Routine:
         observer, now = self.observer, perf_counter()
         self._charge()
         self._wanted = observer.per_call.due() or observer.schedule.affords_books(self.cost)
-        self._batch_at = observer.kept.next_due(self._template.root)
         count = observer.steps.count
+        self._batch_at = self._next_batch(count)
         before, then = self._looked
         self._looked = (count, now)
         steps = 1
         if count > before and not observer.polling.due(peek=True):
             steps = int(PAUSE * (count - before) / max(now - then, 1e-9))
         self.look_at = min(count + min(max(steps, 1), MOST_STEPS), observer.after_step.facts_at)
+        if self._batch_at > count:  # infinite when none is wanted
+            self.look_at = int(min(self.look_at, self._batch_at))
         if observer.limit is not None:
             self.look_at = min(self.look_at, observer.limit)
+
+    def _next_batch(self, step: int) -> float:
+        """The first step whose input is to be kept: recording a step in full for it must be worth its cost."""
+        kept, schedule = self.observer.kept, self.observer.schedule
+        assert self._template is not None
+        root = self._template.root
+        if kept.due(root, step) and not kept.lacks(root):
+            if schedule.affords_batch(self.cost, step):
+                schedule.keeping += self.cost
+            else:
+                kept.skip(root, step)
+        return kept.next_due(root)
 
     def _charge(self) -> None:
         """Charge the counted steps that were not charged yet."""
@@ -162,24 +210,6 @@ class Routine:
     def foreign(self, root: Any) -> bool:
         """Whether `root` is another model than the loop's."""
         return self._template is None or root is not self._template.root
-
-    def run(
-        self,
-        original: Callable[..., Any],
-        module: nn.Module,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        observer = self.observer
-        self.open, self.used = True, False
-        observer.inside = observer.quiet = True
-        try:
-            return original(module, *args, **kwargs)
-        except BaseException:
-            self.open = False
-            raise
-        finally:
-            observer.inside = observer.quiet = False
 
     def settle(self) -> None:
         """Write counted steps into the recording, as if each had been recorded in full."""
@@ -213,6 +243,7 @@ class Routine:
                 layer = observer.registry.layers[call[0]]
                 layer.record.updates += call[2]
         self.active = self.open = self.used = False
+        self.observer.call = self.observer.forwards.run
         self._streak = 0
         self._span = None
 

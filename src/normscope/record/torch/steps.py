@@ -30,7 +30,7 @@ class Steps:
         self.optimized: dict[int, float] = {}
         self.names: list[str] = []
         self._by_hand: set[int] = set()  # models that the script's own lines update
-        self._open: list[int] = []
+        self.inside: list[int] = []  # ids of optimizers whose steps are running
         self._held: dict[int, dict[int, float]] = {}
         self._sizes: dict[int, list[int]] = {}
 
@@ -38,36 +38,37 @@ class Steps:
         _hook_optimizers()
 
     @property
-    def inside(self) -> bool:
-        """Whether an optimizer's step is running."""
-        return bool(self._open)
-
-    @property
     def outermost(self) -> bool:
         """Whether the optimizer that steps now is not inside another's step."""
-        return len(self._open) == 1
+        return len(self.inside) == 1
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
-        if id(optimizer) in self._open:
+        if id(optimizer) in self.inside:
             # A step that raised never ended: what stands above it is gone as well.
-            del self._open[self._open.index(id(optimizer)) :]
-        self._open.append(id(optimizer))
+            del self.inside[self.inside.index(id(optimizer)) :]
+        self.inside.append(id(optimizer))
 
     def end(self, optimizer: torch.optim.Optimizer) -> None:
-        if self._open and id(optimizer) in self._open:
-            del self._open[self._open.index(id(optimizer)) :]
-        routine = self.observer.routine
-        if self._open:
+        """An optimizer's step is over that was not simply the one of a counted forward."""
+        if self.inside and id(optimizer) in self.inside:
+            del self.inside[self.inside.index(id(optimizer)) :]
+        if self.inside:
             self._note(optimizer)
-        elif routine.used:
-            routine.open = routine.used = False
-            routine.count += 1
-            self.count += 1
-            if self.count >= routine.look_at:
-                self.observer.after_step.counted(optimizer)
+        elif self.observer.routine.used:
+            self.counted(optimizer)
         else:
             self._note(optimizer)
             self.step(optimizer)
+
+    def counted(self, optimizer: torch.optim.Optimizer) -> None:
+        """The step of a counted forward is done."""
+        observer = self.observer
+        routine = observer.routine
+        routine.open = routine.used = False
+        routine.count += 1
+        self.count = count = self.count + 1
+        if count >= routine.look_at:
+            observer.after_step.counted(optimizer)
 
     def step(self, optimizer: torch.optim.Optimizer | None) -> None:
         self.observer.activity += 1
@@ -122,7 +123,7 @@ class Steps:
         module = root.module
         if watched is None or module is None or watched[0] != self.count or not self.trained:
             return
-        if self._open:  # a closure of an optimizer that will step by itself
+        if self.inside:  # a closure of an optimizer that will step by itself
             return
         if any(
             p._version != v or not torch.equal(p.detach().flatten()[:8], old)
@@ -151,8 +152,10 @@ def _decay(group: dict[str, Any]) -> float:
 
 @functools.cache
 def _hook_optimizers() -> None:
-    def before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if (observer := live.observer[0]) is None:
+    cell = live.observer
+
+    def before(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+        if (observer := cell[0]) is None:
             return
         try:
             steps = observer.steps
@@ -165,10 +168,14 @@ def _hook_optimizers() -> None:
         except Exception as error:  # noqa: BLE001
             observer.fail(error)
 
-    def after(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if (observer := live.observer[0]) is not None:
+    def after(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+        if (observer := cell[0]) is not None:
+            steps = observer.steps
             try:
-                observer.steps.end(optimizer)
+                if observer.routine.used and not steps.inside:
+                    steps.counted(optimizer)
+                else:
+                    steps.end(optimizer)
             except Exception as error:  # noqa: BLE001
                 observer.fail(error)
 
