@@ -123,7 +123,7 @@ def initial_weight(alpha: float, updates: float) -> float:
 
 
 def updates_to_forget(alpha: float, share: float = 0.01) -> int:
-    """Updates until the initial value weighs at most `share`: 44 for α = 0.1, 458 for 0.01."""
+    """Updates until the initial value weighs at most `share`: 44 for α = 0.1, 459 for 0.01."""
     _momentum(alpha)
     return 1 if alpha == 1 else math.ceil(math.log(share) / math.log1p(-alpha))
 

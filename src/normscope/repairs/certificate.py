@@ -54,7 +54,7 @@ class Score:
     """The loss before and after, in `unit`, on other batches than those that the judged statistics came from.
 
     `gain` = before − after, paired by sample, with its standard error `noise`; above 0 the repair is an improvement.
-    `train` is the loss with batch statistics.
+    `train` is the loss with batch statistics. The errors are shares of wrong decisions, where there are classes.
     """
 
     unit: str
@@ -63,6 +63,8 @@ class Score:
     train: float
     gain: float
     noise: float
+    error_before: float | None = None
+    error_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,7 @@ class Certificate:
     left: tuple[LeftAlone, ...] = ()
     differences: tuple[Difference, ...] = ()
     score: Score | None = None
+    checkpoints: str = ""  # what becomes of state dicts from before the repair
     warnings: tuple[str, ...] = ()
 
     def json(self) -> bytes:
@@ -100,11 +103,17 @@ class Certificate:
                 f"  loss         {s.before:.4g} before, {s.after:.4g} after ({s.train:.4g} with batch statistics): "
                 f"gain {s.gain:.2g} ± {s.noise:.1g} {s.unit}"
             )
+            if s.error_before is not None and s.error_after is not None:
+                lines.append(
+                    f"  errors       {s.error_before:.1%} before, {s.error_after:.1%} after"
+                )
         lines += [f"  {d.mode + ' mode':<11}  {_moved(d)}" for d in self.differences]
         lines += [f"  {_shift(x)}" for x in self._most_moved()]
         if len(self.layers) > SHOWN:
             lines.append(f"  and {len(self.layers) - SHOWN} more")
         lines += [f"  left alone   {x.path}: {x.reason}" for x in self.left]
+        if self.checkpoints:
+            lines.append(f"  checkpoints  {self.checkpoints}")
         lines += [f"  note         {w}" for w in self.warnings]
         return "\n".join(lines) + "\n"
 
