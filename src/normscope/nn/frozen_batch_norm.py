@@ -17,8 +17,8 @@ class FrozenBatchNorm(_NormBase):
     """Batch norm with fixed statistics: y = γ (x − μ)/√(σ² + ε) + β = scale · x + shift, in training and in evaluation.
 
     For fine-tuning on batches too small for statistics of their own: `.eval()` on a batch norm is undone by the next
-    `.train()`; this has no mode. With NBS = 2 and statistics frozen for the last 20 of 100 epochs, ResNet-50 reached 25.2 %
-    error (Wu & Johnson 2021, https://arxiv.org/abs/2105.07576); with large batches freezing does worse than batch norm.
+    `.train()`; this has no mode. With large batches freezing does worse than batch norm (Wu & Johnson 2021,
+    https://arxiv.org/abs/2105.07576).
 
     μ, σ², γ, β and `num_batches_tracked` have the names that `torch.nn.BatchNorm2d` gives them, so state dicts pass both
     ways. γ and β are parameters, not buffers: as buffers they would be lost to whoever loads only parameters, and
