@@ -302,7 +302,7 @@ def repair(
         Path | None,
         Parameter(
             name=["--output", "-o"],
-            help="The repaired weights, .safetensors or .pt; the certificate goes beside them as .json.",
+            help="The repaired weights, .safetensors or .pt; the certificate goes beside them as .certificate.json.",
             show_default=False,
         ),
     ] = None,

@@ -47,7 +47,7 @@ def repair(
             f"`{name}` has no option `--{strange[0]}`. It has: {', '.join(f'--{o}' for o in chosen.options)}."
         )
     check_writable(output)
-    beside = output.with_suffix(".json")
+    beside = output.with_suffix(".certificate.json")
     check_writable(beside)
     from normscope.checking.target import build, user_code
     from normscope.repairs.progress import counting

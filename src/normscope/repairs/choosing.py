@@ -73,7 +73,7 @@ def choose(model: nn.Module, layers: Names | None, frozen: Names) -> Chosen:
         why = "; ".join(sorted({x.reason for x in left}))
         raise NormscopeError(
             f"No batch norm of `{type(model).__name__}` is left to recompute: {why}. "
-            "Name those that are meant: `layers=['layer4']`."
+            "Name those that are meant, `layers=['layer4']`, or call `model.eval()` first if none was frozen on purpose."
         )
     return Chosen(norms, tuple(left))
 

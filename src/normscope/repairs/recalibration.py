@@ -132,7 +132,8 @@ def _together(team: Ranks, begin: Callable[[], Any]) -> Any:
 
 
 def _done(root: nn.Module, found: Estimate, *, exact: bool) -> str:
-    way = f"{found.passes} passes, layer by layer" if exact else "one pass"
+    passes = "one pass" if found.passes == 1 else f"{found.passes} passes"
+    way = f"{passes}, layer by layer" if exact else passes
     n = len(found.moments)
     return (
         f"population statistics of {n} batch norm{'s' * (n != 1)} of `{type(root).__name__}` from "

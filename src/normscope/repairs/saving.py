@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -32,14 +33,18 @@ def check_suffix(path: Path) -> None:
 def save(model: nn.Module, path: Path) -> None:
     """Write the state dict of the user's model, without wrappers around it. Raises NormscopeError when that fails."""
     state = user_model(model).state_dict()
+    part = path.with_name(f"{path.name}.part")  # an interrupt leaves the file that was there
     try:
         if path.suffix.lower() in SAFE:
             from safetensors.torch import save_file
 
             # A file holds each tensor by itself: what is shared is written once for each of its names.
             tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
-            save_file(tensors, path)
+            save_file(tensors, part)
         else:
-            torch.save(state, path)
+            torch.save(state, part)
+        os.replace(part, path)
     except OSError as error:
         raise NormscopeError(f"Cannot write `{path}`: {error.strerror or error}.") from None
+    finally:
+        part.unlink(missing_ok=True)

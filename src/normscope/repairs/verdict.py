@@ -77,6 +77,10 @@ def score_of(gaps: Sequence[Gap]) -> Score:
     def mean(values: Sequence[float]) -> float:
         return sum(w * v for w, v in zip(weights, values, strict=True))
 
+    def errors(values: Sequence[float | None]) -> float | None:
+        known = [v for v in values if v is not None]
+        return mean(known) if len(known) == len(values) else None
+
     noise = sum((w * g.stale.noise) ** 2 for w, g in zip(weights, gaps, strict=True)) ** 0.5
     return Score(
         unit=gaps[0].unit,
@@ -85,6 +89,8 @@ def score_of(gaps: Sequence[Gap]) -> Score:
         train=mean([g.batch.value for g in gaps]),
         gain=mean([g.stale.value for g in gaps]),
         noise=noise,
+        error_before=errors([g.error_running for g in gaps]),
+        error_after=errors([g.error_population for g in gaps]),
     )
 
 
