@@ -11,6 +11,8 @@
 | `signal` | values in norms and activations | replayed model |
 | `dropout` | input variances with dropout and without | replayed model with dropout |
 | `padding` | padding in the statistics | replayed model |
+| `coupling` | what outputs owe to their batch mates | model of a setup |
+| `domain` | statistics of other data, and what re-estimating gains | model of a setup |
 
 Missing evidence makes a rule *not evaluated*, never passed.
 """
@@ -34,6 +36,8 @@ HINTS: Mapping[str, str] = {
     "signal": REPLAYED,
     "dropout": REPLAYED,
     "padding": REPLAYED,
+    "coupling": "ask for it: `normscope probe coupling file.py:setup`",
+    "domain": "ask for it, with held-out or other data: `normscope probe domain file.py:setup`",
 }
 
 CHECKED_HINTS: Mapping[str, str] = {

@@ -34,7 +34,7 @@ class Judgements:
 def compare(judged: Judgements, *, model: int, name: str, samples: int, loss: str | None) -> Gap:
     """The gap by loss where every batch has one, else by wrong decisions, else by the distance of outputs."""
     a, b, c, own = (
-        {what: _column(x, what) for what in ("loss", "wrong")}
+        {what: column(x, what) for what in ("loss", "wrong")}
         for x in (judged.batch, judged.population, judged.running, judged.own)
     )
     facts: dict[str, Any] = {
@@ -44,13 +44,13 @@ def compare(judged: Judgements, *, model: int, name: str, samples: int, loss: st
         "batches": len(judged.batch),
     }
     if a["wrong"] and b["wrong"] and c["wrong"] and own["wrong"]:
-        noise = _noise_of_statistics(b["wrong"], own["wrong"])
+        noise = noise_of_statistics(b["wrong"], own["wrong"])
         facts["error_batch"] = mean(a["wrong"])
         facts["error_population"] = mean(b["wrong"])
         facts["error_running"] = mean(c["wrong"])
-        facts["stale_error"] = _paired(c["wrong"], b["wrong"], noise)
-        facts["inconsistent_error"] = _paired(b["wrong"], a["wrong"], noise)
-    metrics = [_column(x, "metric") for x in (judged.batch, judged.population, judged.running)]
+        facts["stale_error"] = paired(c["wrong"], b["wrong"], noise)
+        facts["inconsistent_error"] = paired(b["wrong"], a["wrong"], noise)
+    metrics = [column(x, "metric") for x in (judged.batch, judged.population, judged.running)]
     if all(metrics):
         facts["metric"] = Scores(*(reading(m) for m in metrics if m))
     if (apart := _disagreement(judged.population, judged.running)) is not None:
@@ -61,7 +61,7 @@ def compare(judged: Judgements, *, model: int, name: str, samples: int, loss: st
     xa, xb, xc, xo = a[what], b[what], c[what], own[what]
     if not (xa and xb and xc and xo):
         return _by_output(judged, facts)
-    noise = _noise_of_statistics(xb, xo)
+    noise = noise_of_statistics(xb, xo)
     enough = samples >= ENOUGH_SAMPLES and measure == "loss"
     return Gap(
         measure=measure,
@@ -69,8 +69,8 @@ def compare(judged: Judgements, *, model: int, name: str, samples: int, loss: st
         batch=reading(xa),
         population=reading(xb),
         running=reading(xc),
-        stale=_paired(xc, xb, noise),
-        inconsistent=_paired(xb, xa, noise),
+        stale=paired(xc, xb, noise),
+        inconsistent=paired(xb, xa, noise),
         confidence="high" if enough else "medium",
         **facts,
     )
@@ -85,9 +85,9 @@ def generalized(gap: Gap, running: list[Judged], held_out: list[Judged]) -> Gap:
         # Other samples: the two errors add up.
         noise = math.hypot(standard_error(c), standard_error(d))
         facts["generalization"] = Reading(mean(d) - mean(c), noise)
-    if wrong := _column(held_out, "wrong"):
+    if wrong := column(held_out, "wrong"):
         facts["error_held_out"] = mean(wrong)
-    if gap.metric and (metric := _column(held_out, "metric")):
+    if gap.metric and (metric := column(held_out, "metric")):
         facts["metric"] = msgspec.structs.replace(gap.metric, held_out=reading(metric))
     return msgspec.structs.replace(gap, **facts)
 
@@ -130,10 +130,10 @@ def _distances(x: list[Judged], y: list[Judged]) -> Column | None:
 
 def column_of(judged: list[Judged], measure: str) -> Column | None:
     """The values behind a gap's measure, `loss` or `error`."""
-    return _column(judged, "loss" if measure == "loss" else "wrong")
+    return column(judged, "loss" if measure == "loss" else "wrong")
 
 
-def _column(judged: list[Judged], name: str) -> Column | None:
+def column(judged: list[Judged], name: str) -> Column | None:
     found = [getattr(j, name) for j in judged]
     return None if any(v is None for v in found) else found
 
@@ -171,7 +171,7 @@ def _error(values: torch.Tensor) -> float:
     return float(values.std()) / math.sqrt(n) * widened
 
 
-def _paired(x: Column, y: Column, noise: float) -> Reading:
+def paired(x: Column, y: Column, noise: float) -> Reading:
     """Mean of x − y by sample. Its noise is that of the samples, and `noise` that all of them share."""
     difference = [p - q for p, q in zip(x, y, strict=True)]
     return Reading(mean(difference), math.hypot(standard_error(difference), noise))
@@ -182,7 +182,7 @@ def half_of(i: int) -> int:
     return i.bit_count() % 2
 
 
-def _noise_of_statistics(other: Column, own: Column) -> float:
+def noise_of_statistics(other: Column, own: Column) -> float:
     """What B owes to the few batches that its statistics came from, told by exchanging the two halves' statistics.
 
     An error of the statistics moves the loss up on both halves (its square), or up on one and down on the other (to first

@@ -30,22 +30,25 @@ def coupling(model: nn.Module, batches: list[Kept]) -> float | None:
     if second is None or first.samples < 4:
         return None
     half = first.samples // 2
-    mixed = replace(
-        first,
-        args=tuple(
-            _mix(p, q, half, first.samples) for p, q in zip(first.args, second.args, strict=False)
-        ),
-        kwargs={
-            k: _mix(v, second.kwargs.get(k), half, first.samples) for k, v in first.kwargs.items()
-        },
-    )
     model.eval()
-    whole, other = (judge(b, respond(model, b)).output for b in (first, mixed))
+    whole, other = (
+        judge(b, respond(model, b)).output for b in (first, exchanged(first, second, half))
+    )
     if whole is None or other is None or whole.shape != other.shape:
         return None
     moved = float((whole[:half] - other[:half]).square().mean().sqrt())
     sd = float(whole.std())
     return moved / sd if sd > 0 else 0.0
+
+
+def exchanged(first: Kept, second: Kept, stay: int) -> Kept:
+    """The batch `first` with all samples but the first `stay` replaced by those of `second`, which is of the same size."""
+    n = first.samples
+    return replace(
+        first,
+        args=tuple(_mix(p, q, stay, n) for p, q in zip(first.args, second.args, strict=False)),
+        kwargs={k: _mix(v, second.kwargs.get(k), stay, n) for k, v in first.kwargs.items()},
+    )
 
 
 def coupled(model: nn.Module, batch: Kept) -> list[_BatchNorm]:

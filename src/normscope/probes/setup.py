@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -32,21 +32,25 @@ class Setup:
         model: left as it is, bit for bit.
         train: batches as training has them (shuffled, augmented, of training's size), or a function that returns them.
         held_out: batches of data that it was not trained on.
+        domains: batches of other data by name, which it is to work on as well: another camera, another season.
         loss: `loss(output, target)`; a module or function of torch, or any callable that returns a mean.
         metric: `metric(output, target)`, a number for the batch or one for each sample.
         forward: `forward(model, batch)` returns the output, where a batch does not fit the model's own signature.
         target: `target(batch)`, where it is not the one part of a batch that the model is not given.
         weight_decay: what training used, for the question whether it regularizes too much.
+        optimizer: `optimizer(parameters)` makes training's optimizer, for the same question; plain SGD without it.
     """
 
     model: nn.Module
     train: Loader
     held_out: Loader | None = None
+    domains: Mapping[str, Loader] | None = None
     loss: Criterion | None = None
     metric: Criterion | None = None
     forward: Forward | None = None
     target: Callable[[Any], Any] | None = None
     weight_decay: float = 0.0
+    optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None = None
 
 
 @dataclass(slots=True)
@@ -72,7 +76,10 @@ class Given(Kept):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A setup with its batches at hand. `ids` and `paths` are those of all norm layers, in the order of the modules."""
+    """A setup with its batches at hand. `ids` and `paths` are those of all norm layers, in the order of the modules.
+
+    `domains` are the other data sets by name; held-out data are not among them.
+    """
 
     setup: Setup
     model: nn.Module
@@ -81,6 +88,7 @@ class Prepared:
     held_out: list[Given]
     ids: dict[nn.Module, int]
     paths: dict[nn.Module, str]
+    domains: dict[str, list[Given]] = field(default_factory=dict[str, list[Given]])
 
 
 def setup_of(made: Any, target: str = "the setup") -> Setup:
@@ -133,7 +141,21 @@ def prepared(setup: Setup, *, samples: int = SAMPLES) -> Prepared:
         held_out,
         {module: i for i, (_, module, _) in enumerate(norms)},
         {module: path for path, module, _ in norms},
+        _domains(setup, samples),
     )
+
+
+def _domains(setup: Setup, samples: int) -> dict[str, list[Given]]:
+    if setup.domains is None:
+        return {}
+    if not isinstance(setup.domains, Mapping):
+        raise NormscopeError(
+            f"`domains` is a {type(setup.domains).__name__}, but loaders by name were expected: `'domains': {{'fog': fog_loader}}`."
+        )
+    return {
+        str(name): _batches(setup, loader, f"domains[{name!r}]", samples)
+        for name, loader in setup.domains.items()
+    }
 
 
 def _batches(setup: Setup, loader: Loader, name: str, samples: int) -> list[Given]:

@@ -38,8 +38,23 @@ QUESTIONS: Mapping[str, Question] = {
             "normscope.probing.gap",
         ),
         Question(
+            "coupling",
+            "How much does an output change with its batch mates, and is an answer read off them?",
+            "normscope.probing.coupling",
+        ),
+        Question(
+            "domain",
+            "How far are held-out and other data from the running statistics, and what does re-estimating gain?",
+            "normscope.probing.domain",
+        ),
+        Question(
+            "noise",
+            "How noisy are the mean and the variance of a batch, layer by layer, and of the running average?",
+            "normscope.probing.noise",
+        ),
+        Question(
             "signal",
-            "What flows through the norm layers: channels that died, activations that saturate, dropout's shift?",
+            "What flows through the depth: moments, gradients, channels that died, activations that saturate?",
             "normscope.probing.signal",
         ),
     )

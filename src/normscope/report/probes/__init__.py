@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from normscope.record.recording import Recording
 from normscope.report.html.figures import Section
-from normscope.report.probes import gap, signal
+from normscope.report.probes import coupling, domain, flow, gap, noise, signal
 
 
 class Presentation(Protocol):
@@ -20,7 +20,14 @@ class Presentation(Protocol):
     def sections(self, answer: Any, number: int, /) -> Iterator[Section]: ...
 
 
-PRESENTATIONS: Mapping[str, Any] = {"gap": gap, "signal": signal}
+PRESENTATIONS: Mapping[str, Any] = {
+    "gap": gap,
+    "coupling": coupling,
+    "domain": domain,
+    "noise": noise,
+    "signal": signal,
+    "flow": flow,
+}
 
 
 def sentence(name: str, answer: object) -> str:
