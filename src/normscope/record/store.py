@@ -19,6 +19,10 @@ from numpy.typing import NDArray
 
 from normscope.errors import NormscopeError
 from normscope.graph import model as graph_model
+from normscope.probes.answers.coupling import Coupling
+from normscope.probes.answers.domain import Domain
+from normscope.probes.answers.flow import Flow
+from normscope.probes.answers.noise import Noise
 from normscope.probes.observations import (
     DropoutShifts,
     Independence,
@@ -55,6 +59,10 @@ MEASUREMENTS: Final[dict[str, type[Any]]] = {
     "dropout": DropoutShifts,
     "padding": Padding,
     "own_statistics": OwnStatistics,
+    "coupling": Coupling,
+    "domain": Domain,
+    "noise": Noise,
+    "flow": Flow,
 }
 
 _SCHEMA = """
