@@ -128,6 +128,16 @@ def test_one_value_per_channel_is_refused_in_training(name: str) -> None:
     layer.eval()(x)
 
 
+@every
+def test_an_empty_batch_passes_and_moves_nothing(name: str) -> None:
+    layer = LAYERS[name](4)
+    x = torch.zeros(0, 4, 3)
+    before = {k: b.clone() for k, b in layer.named_buffers() if "running" in k}
+    y, d_x, state = response(layer, x, **mask_for(layer, x))
+    assert y.shape == d_x.shape == x.shape
+    torch.testing.assert_close({k: state[k] for k in before}, before, rtol=0, atol=0)
+
+
 # Dynamo makes an instance of an autograd function for itself.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @every

@@ -148,6 +148,8 @@ def moments(x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tens
     """Mean and biased variance of each channel of (N, C, *), and how many values they are of; 0 and 0 of none."""
     values = x.to(torch.promote_types(x.dtype, torch.float32))
     over = [d for d in range(x.ndim) if d != 1]
+    if not x.numel():
+        return values.sum(over), values.sum(over), values.sum()
     if mask is None:
         var, mean = torch.var_mean(values, over, correction=0)
         return mean, var, torch.full((), x.numel() // x.shape[1], dtype=mean.dtype, device=x.device)

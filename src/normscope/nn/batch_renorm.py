@@ -92,7 +92,7 @@ class BatchRenorm(BatchNormLayer):
             self.r_max, self.d_max = kept
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        if not self.by_batch:
+        if not (self.by_batch and input.numel()):
             return super().forward(input)
         self._check_input_dim(input)
         bounds = self.bounds()

@@ -15,7 +15,7 @@ class SkipInit(nn.Module):
     Batch norm makes deep residual networks trainable at first because it shrinks each branch against the skip path, by about
     √depth at initialization; a learned scale at the end of each branch that begins at 0 (or at most 1/√depth) does
     that without any statistics. It brings neither batch norm's regularization nor, at large batches, its large
-    learning rates. De & Smith 2020, section 3, https://arxiv.org/abs/2002.10444.
+    learning rates. De & Smith 2020, https://arxiv.org/abs/2002.10444.
 
     At the first step the branch's own weights have no gradient, for α = 0 stands in between; α itself has one. Use it where
     batch norm is taken out. No weight decay is needed on it.
