@@ -39,7 +39,7 @@ def fold_batchnorm(model: nn.Module, *inputs: Any, **kwargs: Any) -> tuple[nn.Mo
         if pair.repeat > 1:
             left.append(LeftAlone(path=pair.norm_path, reason="its channels are positions as well"))
             continue
-        _fold(pair)
+        fold(pair)
         _silence(repaired, pair)
         folded += 1
     gone = {p.norm_path for p in found if isinstance(p, Pair)}
@@ -62,8 +62,8 @@ def fold_batchnorm(model: nn.Module, *inputs: Any, **kwargs: Any) -> tuple[nn.Mo
     return repaired, certificate
 
 
-def _fold(pair: Pair) -> None:
-    """Computed in float64, stored in the map's own dtype."""
+def fold(pair: Pair) -> None:
+    """Put the norm of a pair into its map; computed in float64, stored in the map's own dtype."""
     affine, norm = pair.affine, pair.norm
     assert isinstance(norm, _NormBase)
     mean, var = (t.double() for t in (norm.running_mean, norm.running_var) if t is not None)
