@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,18 @@ def test_a_healthy_run_stays_healthy_and_every_batch_is_counted_once(
     for path in ("norm", "other"):
         layer = seen[path + inner]
         assert (layer.kind, layer.updates, layer.registered) == ("batch", steps, True)
+
+
+@every
+def test_watching_changes_no_bit(name: str, tmp_path: Path) -> None:
+    ends = []
+    for watched in (False, True):
+        torch.manual_seed(0)
+        model, data = made(name)
+        with normscope.watch(model, record=tmp_path / "run.nscope") if watched else nullcontext():
+            train(model, data, epochs=2)
+        ends.append(model.state_dict())
+    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("name", "polluted"), [("Plain", 2), ("MaskedBatchNorm", 0)])
