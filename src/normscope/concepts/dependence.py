@@ -33,7 +33,10 @@ def _use(recording: Recording, model: Model, span: Span) -> Use | None:
     used = tuple(
         c.layer
         for c in pattern.calls
-        if c.batch_stats and c.samples > 1 and recording.layers[c.layer].kind == "batch"
+        if c.batch_stats
+        and recording.layers[c.layer].kind == "batch"
+        # Alone in its batch, a sample has no mates; but a network that met it among others never saw it so.
+        and (c.samples > 1 or _trained_in_company(recording, c.layer))
     )
     recomputes = all(
         c.updates and (c.momentum is None) > (recording.layers[c.layer].momentum is None)
@@ -43,6 +46,10 @@ def _use(recording: Recording, model: Model, span: Span) -> Use | None:
     # A model is built, traced and probed before its first step: that is no evaluation of a trained model.
     early = bool(recording.steps) and span.last_step < 1
     return (span, pattern, used) if used and not (recomputes or early) else None
+
+
+def _trained_in_company(recording: Recording, layer: int) -> bool:
+    return any(c.samples > 1 for _, _, c in recording.calls(layer, "training"))
 
 
 def weight(model: Model, uses: list[Use], coupling: float | None) -> tuple[Severity, Confidence]:

@@ -243,6 +243,8 @@ def _renormalizes(model: Model, holder: Holder, batch: Kept) -> tuple[bool, bool
         for i in range(len(holder.names))
     ]
     agree = [_agrees(holder, x, values) for values in far]
+    if not _reads(holder, x, [model.state[holder], *far]):
+        return None  # one output, because neither mode reads them
     model.restore()
     positive = [bool((v > 0).all()) for v in model.state[holder]]
     # The value that cannot be negative is the scale's; where both are positive, what one lets pass both do.
@@ -259,6 +261,16 @@ def _agrees(holder: Holder, x: torch.Tensor, values: Values) -> bool:
         with torch.set_grad_enabled(training):
             outputs.append(_flat(holder.owner(x.clone())))
     return _alike(*outputs)
+
+
+def _reads(holder: Holder, x: torch.Tensor, choices: Sequence[Values]) -> bool:
+    """Whether evaluation gives another output for other values."""
+    outputs: list[torch.Tensor] = []
+    for values in choices:
+        holder.put(values)
+        holder.owner.training = False
+        outputs.append(_flat(holder.owner(x.clone())))
+    return not all(_alike(outputs[0], out) for out in outputs[1:])
 
 
 def _reads_mates(model: Model, holder: Holder, x: torch.Tensor) -> bool:

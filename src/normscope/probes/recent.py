@@ -13,10 +13,13 @@ from normscope.graph.torch import tensors_of
 from normscope.probes.comparison import CLUSTERS, ENOUGH_SAMPLES
 from normscope.record.torch.batches import Kept
 
+STAGE = 6  # batches: fewer are no stage to judge by
+FAR = 2.0  # deviations of the last stage between it and all before; a drift leaves no gap
+
 
 def recent(batches: Sequence[Kept]) -> list[Kept]:
     """The batches of one kind that tell of the model as it is now."""
-    return _late(_last_phase(_alike(batches)))
+    return _late(_since_new_data(_last_phase(_alike(batches))))
 
 
 def _alike(batches: Sequence[Kept]) -> list[Kept]:
@@ -40,6 +43,39 @@ def _last_phase(batches: list[Kept]) -> list[Kept]:
     last = [b for b, shape in zip(batches, shapes, strict=True) if shape == shapes[-1]]
     phases = changes and changes == len(set(shapes)) - 1
     return last if phases and len(last) >= 2 else batches
+
+
+def _since_new_data(batches: list[Kept]) -> list[Kept]:
+    """The batches since the data changed for good, where shapes stayed: another camera, another set after pretraining.
+
+    Told by the mean and spread of a batch's values: a stage ends where all batches before it lie on one side of all batches
+    after it, far apart for how much either kind varies. Data that come and go are one distribution.
+    """
+    marks = [_marks(b) for b in batches]
+    begin = 0
+    if any(m is None for m in marks):
+        return batches
+    for series in zip(*(m for m in marks if m is not None), strict=True):
+        values = torch.tensor(series, dtype=torch.float64)
+        for k in range(STAGE, len(values) - STAGE + 1):
+            if _apart(values[:k], values[k:]):
+                begin = max(begin, k)
+    return batches[begin:]
+
+
+def _marks(batch: Kept) -> tuple[float, float] | None:
+    """Mean and logarithm of the spread of the first floating-point input."""
+    x = next((t for t in tensors_of((batch.args, batch.kwargs)) if t.is_floating_point()), None)
+    if x is None or x.numel() < 2:
+        return None
+    sd, mean = torch.std_mean(x.double())
+    return float(mean), float(sd.clamp_min(1e-12).log())
+
+
+def _apart(before: torch.Tensor, after: torch.Tensor) -> bool:
+    """Whether a gap lies between the two kinds, `FAR` deviations of the later one wide."""
+    gap = max(float(after.min() - before.max()), float(before.min() - after.max()))
+    return gap > FAR * float(after.std())
 
 
 def _shapes(batch: Kept) -> tuple[torch.Size, ...]:

@@ -142,7 +142,7 @@ class Event(msgspec.Struct, kw_only=True):
     kinds: `crash` (the script ended with an exception; `detail` is its last line),
     `single-value` (batch norm refused one value per channel), `nonfinite` (running statistics;
     `detail` names buffer and channel), `compiled`, `observer-error` (ours; observing stopped),
-    `not-probed`, `keras`.
+    `not-probed`, `keras`, `traced` (by TorchScript, with norms in training mode).
     """
 
     kind: str

@@ -59,9 +59,9 @@ class NormCalls:
         if recomputing:
             layer = self.registry.known(key)
         elif self.current is not None:
-            layer = self.registry.find(self.current.root, key)
+            layer = self.registry.find(self.current.root, key, stored, weight)
         else:
-            layer = self.registry.find(self.registry.functional_root(), key)
+            layer = self.registry.find(self.registry.functional_root(), key, stored, weight)
         self._last, self._per_call.updating = None, NONE
         if layer is None:
             return

@@ -17,6 +17,7 @@ from normscope.record.torch.norms import (
     describe,
     is_fresh,
     is_lazy,
+    statistics_of,
     zero_share,
 )
 
@@ -69,7 +70,7 @@ class NormLayer:
         module = self.module
         if module is None:
             return None
-        mean, var = module._buffers.get("running_mean"), module._buffers.get("running_var")
+        mean, var = statistics_of(module)
         return None if mean is None or var is None else (mean, var)
 
     def refresh(self, optimized: Mapping[int, float], *, own: bool) -> None:

@@ -53,7 +53,10 @@ class Losses:
         observer = self.observer
         single = isinstance(other, (int, float)) or (type(other) in PLAIN and other.numel() == 1)
         if type(x) in PLAIN and single and not observer.backwards.running:
-            targets.note_score(x, observer.registry.roots, observer.activity, threshold=True)
+            positive = isinstance(other, (int, float)) and other > 0
+            targets.note_score(
+                x, observer.registry.roots, observer.activity, threshold=True, positive=positive
+            )
 
     @guarded
     def scaled(self, loss: Any, scaled: Any) -> None:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
-from typing import TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import nn
@@ -103,10 +104,54 @@ def name_of(module: nn.Module) -> str:
     return type(unwrapped(module)).__name__
 
 
+class Names(NamedTuple):
+    """What a layer calls the tensors that it hands to batch norm; None for one that it does not hold."""
+
+    mean: str | None = "running_mean"
+    var: str | None = "running_var"
+    scale: str | None = "weight"
+    shift: str | None = "bias"
+
+
+_own_names: weakref.WeakKeyDictionary[nn.Module, Names] = weakref.WeakKeyDictionary()
+
+
+def learn_names(
+    module: nn.Module, stored: tuple[torch.Tensor | None, torch.Tensor | None], scale: Any
+) -> None:
+    """Before its first call: a layer of the user's own may call its statistics as it likes, and `weight` what it convolves with."""
+    if kind_of(module) is not None or module in _own_names:
+        return
+    held = {**vars(module), **module._parameters, **module._buffers}
+
+    def name_of_one(tensor: Any) -> str | None:
+        return None if tensor is None else next((n for n, v in held.items() if v is tensor), None)
+
+    mean, var = stored
+    _own_names[module] = Names(name_of_one(mean), name_of_one(var), name_of_one(scale), None)
+
+
+def names_in(module: nn.Module) -> Names:
+    return _own_names.get(module) or Names()
+
+
+def statistics_of(module: nn.Module) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Running mean and variance as they are now."""
+    names = names_in(module)
+    mean, var = (None if n is None else _held(module, n) for n in (names.mean, names.var))
+    return mean, var
+
+
+def _held(module: nn.Module, name: str) -> torch.Tensor | None:
+    value = module._buffers.get(name, vars(module).get(name))
+    return value if isinstance(value, torch.Tensor) else None
+
+
 def affine_of(module: nn.Module | None) -> list[torch.Tensor]:
     if module is None:
         return []
-    found = [module._parameters.get("weight"), module._parameters.get("bias")]
+    names = names_in(module)
+    found = [None if n is None else module._parameters.get(n) for n in (names.scale, names.shift)]
     return [
         p for p in found if p is not None and not isinstance(p, nn.parameter.UninitializedParameter)
     ]
@@ -125,7 +170,8 @@ def batches_tracked(module: nn.Module | None) -> int:
 
 
 def zero_share(gamma: torch.Tensor) -> float:
-    return float((gamma.detach() == 0).float().mean()) if gamma.numel() else 0.0
+    known = gamma.numel() and not gamma.is_meta
+    return float((gamma.detach() == 0).float().mean()) if known else 0.0
 
 
 def is_fresh(mean: torch.Tensor, var: torch.Tensor) -> bool:
@@ -149,7 +195,10 @@ def _is_readable(tensor: torch.Tensor | None) -> TypeGuard[torch.Tensor]:
 
 def describe_affine(record: Layer, module: nn.Module) -> None:
     """Mean and spread of the scale γ over channels, and the root mean square of the shift β."""
-    gamma, beta = module._parameters.get("weight"), module._parameters.get("bias")
+    names = names_in(module)
+    gamma, beta = (
+        None if n is None else module._parameters.get(n) for n in (names.scale, names.shift)
+    )
     with torch.no_grad():
         if _is_readable(gamma):
             sd, mean = torch.std_mean(gamma.float(), correction=0)
@@ -160,7 +209,7 @@ def describe_affine(record: Layer, module: nn.Module) -> None:
 
 def describe(record: Layer, module: nn.Module) -> None:
     affine = affine_of(module)
-    mean, var = module._buffers.get("running_mean"), module._buffers.get("running_var")
+    mean, var = statistics_of(module)
     record.channels = int(
         getattr(module, "num_features", 0)
         or getattr(module, "num_channels", 0)
@@ -180,4 +229,5 @@ def describe(record: Layer, module: nn.Module) -> None:
         and not isinstance(mean, nn.parameter.UninitializedBuffer)
     ):
         record.dtype = str(mean.dtype).removeprefix("torch.")
-        record.fresh_at_start = record.fresh_at_end = is_fresh(mean, var)
+        if not mean.is_meta:
+            record.fresh_at_start = record.fresh_at_end = is_fresh(mean, var)

@@ -41,6 +41,7 @@ from normscope.record.torch.routine import Routine
 from normscope.record.torch.scalars import ScalarSeries
 from normscope.record.torch.stand_ins import StandIns
 from normscope.record.torch.steps import Steps
+from normscope.record.torch.traces import Traces
 
 
 class Observer:
@@ -74,6 +75,7 @@ class Observer:
         # Who is called, by what the script does.
         self.forwards = Outermost(self)
         self.graph = GraphCapture(self)
+        self.traces = Traces(self)
         self.checkpoints = Checkpoints(self)
         self.norms = NormFunctions(self)
         self.losses = Losses(self)

@@ -132,6 +132,7 @@ class Outermost:
             root.record.site = site
             observer.store.put("model", root.record.id, root.record)
         forward = Forward(root, module.training, steps.count, observer.activity, site)
+        observer.traces.fill(forward, module, args)
         routine.note(forward, args, frame)
         observer.stand_ins.note(root, module)
         values = (*args, *kwargs.values())

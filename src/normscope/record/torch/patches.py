@@ -85,6 +85,7 @@ def install() -> None:
     _patch(torch.amp.GradScaler, "scale", _scale)
     _patch(torch, "compile", _compile)
     _patch(torch.jit, "script", _script)
+    _patch(torch.jit, "trace", _trace)
     _patch(torch_script, "script", _script)
     _rebind()
 
@@ -230,6 +231,16 @@ def _script(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(*args, **kwargs)
 
     return script
+
+
+def _trace(original: Callable[..., Any]) -> Callable[..., Any]:
+    def trace(func: Any, *args: Any, **kwargs: Any) -> Any:
+        made = original(func, *args, **kwargs)
+        if isinstance(func, nn.Module) and (observer := live.observer[0]):
+            observer.traces.made(func, made)
+        return made
+
+    return trace
 
 
 def _teach_script_cache() -> None:

@@ -12,7 +12,17 @@ from torch import nn
 from normscope.graph.model import Site
 from normscope.record.recording import Layer, Model
 from normscope.record.torch.layers import NormLayer
-from normscope.record.torch.norms import clean_path, is_lazy, kind_of, name_of, norms_in, unwrapped
+from normscope.record.torch.norms import (
+    clean_path,
+    is_lazy,
+    kind_of,
+    learn_names,
+    name_of,
+    names_in,
+    norms_in,
+    statistics_of,
+    unwrapped,
+)
 from normscope.record.torch.roots import Root
 from normscope.record.torch.stack import site_of_module_call
 
@@ -34,6 +44,10 @@ class Registry:
     def is_no_root(self, module: nn.Module) -> bool:
         """Whether `module` is known to be none, as a loss is."""
         return self._known.get(module, self) is None
+
+    def stands_for(self, module: nn.Module, root: Root) -> None:
+        """Calls of `module` are calls of a model that is known."""
+        self._known[module] = root
 
     def root_of(self, module: nn.Module) -> Root | None:
         """The root that `module` is; None for one that holds neither parameters nor norm layers, such as a loss."""
@@ -137,7 +151,13 @@ class Registry:
                 self._by_tensor[id(weight)] = layer
         return layer
 
-    def find(self, root: Root, key: torch.Tensor | None) -> NormLayer | None:
+    def find(
+        self,
+        root: Root,
+        key: torch.Tensor | None,
+        stored: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
+        scale: torch.Tensor | None = None,
+    ) -> NormLayer | None:
         """The layer that holds `key` (running mean, or else scale), by identity; else by the module that is running.
 
         None for a replica of a module that data parallelism made for one forward only.
@@ -152,6 +172,7 @@ class Registry:
         elif getattr(module, "_is_replica", False):
             return None
         else:
+            learn_names(module, stored, scale)
             layer = self._by_module.get(module) or self.adopt(
                 root, module, *_path_of(root.module, module), site
             )
@@ -213,6 +234,8 @@ def _path_of(root: nn.Module | None, module: nn.Module) -> tuple[str, bool]:
 
 def _holds(layer: NormLayer, key: torch.Tensor | None) -> bool:
     module = layer.module
-    return module is not None and (
-        module._buffers.get("running_mean") is key or module._parameters.get("weight") is key
-    )
+    if module is None:
+        return False
+    scale = names_in(module).scale
+    own = None if scale is None else module._parameters.get(scale)
+    return statistics_of(module)[0] is key or own is key

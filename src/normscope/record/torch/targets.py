@@ -16,13 +16,19 @@ REDUCTIONS = ("reduction", "reduce", "size_average")
 
 
 def note_score(
-    x: torch.Tensor, roots: list[Root], activity: int, *, threshold: bool = False
+    x: torch.Tensor,
+    roots: list[Root],
+    activity: int,
+    *,
+    threshold: bool = False,
+    positive: bool = False,
 ) -> None:
     """A loss function or a class decision on what an inference forward returned: that forward was scored.
 
     The output itself, or what was made of outputs since (joined, soft-maxed): a tensor of the same shape for each
     sample, met before anything is trained again. Against a threshold also a view of the output, and one number for each
-    sample of a model that gives one.
+    sample of a model that gives one; and where the threshold is `positive`, one number for each sample or pair of samples, or
+    for each of any two, as a probability or a distance is. (Labels are made by comparing data with 0.)
     """
     for root in roots:
         block, shape = root.last_block, root.output_shape
@@ -31,12 +37,22 @@ def note_score(
         alike = bool(shape) and x.ndim > 1 and x.shape[1:] == shape[1:]
         if shape and threshold:
             single = x.ndim == 1 and shape.numel() == shape[0] == x.shape[0] > 1
-            alike = x.is_floating_point() and (alike or single)
+            each = positive and _number_for_each(x.shape, shape[0])
+            alike = x.is_floating_point() and (alike or single or each)
         outputs = [t for ref in root.last_outputs if (t := ref()) is not None]
         same = any(t is x or (threshold and x._base is t) for t in outputs)
         if same or (alike and block[1][1] == activity):
             block[0].scored += 1
             return
+
+
+def _number_for_each(shape: torch.Size, samples: int) -> bool:
+    """Whether a tensor of that shape has one number for each sample, each pair in order, or each two samples."""
+    if samples < 2 or len(shape) not in (1, 2):
+        return False
+    if len(shape) == 2:
+        return shape[0] == samples and shape[1] in (1, samples)
+    return samples in (shape[0], 2 * shape[0])
 
 
 def note_target(

@@ -74,8 +74,8 @@ def batch_dependent_inference(recording: Recording) -> Iterator[Finding]:
     InstanceNorm.
 
     ## Known limits
-    InstanceNorm and GroupNorm normalize each sample by itself and are silent. Batches of one sample prove nothing and are
-    ignored. Blocks of forwards that are followed by an ordinary evaluation recompute the statistics and are silent. Deliberate transductive
+    InstanceNorm and GroupNorm normalize each sample by itself and are silent. Batches of one sample are
+    ignored where training met such batches alone. Blocks of forwards that are followed by an ordinary evaluation recompute the statistics and are silent. Deliberate transductive
     evaluation (few-shot learning) looks the same: then the finding states the setting of the score. Of a model that was
     only looked at, it is a warning.
 
@@ -206,8 +206,14 @@ CASES = (
         "infer a mode=eval scored=1",
     ),
     Healthy(
-        "one sample at a time",
+        "one sample at a time, in training too",
+        story=f"layer a tracks=False; train a batch=1 values=64 x50; {_COUPLED} batch=1 values=64 x4 scored=4",
+    ),
+    Faulty(
+        "one sample at a time, after training on batches",
+        ("a",),
         story=f"layer a tracks=False; train a x50; {_COUPLED} batch=1 values=64 x4 scored=4",
+        severity="error",
     ),
     Healthy("before training", story=f"layer a tracks=False; {_COUPLED} x2; train a x50"),
     Healthy(

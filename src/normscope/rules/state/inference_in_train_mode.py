@@ -35,7 +35,7 @@ def inference_in_train_mode(recording: Recording) -> Iterator[Finding]:
     ```
 
     ## Repair
-    `model.eval()` before the evaluation and `model.train()` after it. `torch.no_grad()` and
+    `model.eval()` before the evaluation and `model.train()` after it; before `torch.jit.trace`, too, whose result keeps the mode that it was made in. `torch.no_grad()` and
     `torch.inference_mode()` do not change the mode.
 
     ## Known limits
@@ -250,7 +250,7 @@ def _finding(
     message = (
         f"`{model.name}` was evaluated in training mode{where}, {times} ({forwards} forwards): "
         f"{norms} normalized with the evaluated batch's own statistics{moved}, "
-        "so an answer depends on its batch mates. Call `eval()` on the model before evaluating."
+        f"so an answer depends on its batch mates. {_todo(recording, model)}"
         if severity == "error"
         else f"`{model.name}` ran in training mode without learning{where}, {times} ({forwards} forwards): "
         f"{norms} normalized with the batch's own statistics{moved}. {why} "
@@ -276,6 +276,13 @@ def _finding(
             ),
         ),
     )
+
+
+def _todo(recording: Recording, model: Model) -> str:
+    for event in recording.events_of("traced"):
+        if event.model == model.id:
+            return f"It was traced in training mode at {event.site}, and a trace keeps its mode: call `eval()` before tracing."
+    return "Call `eval()` on the model before evaluating."
 
 
 CASES = (

@@ -69,7 +69,7 @@ def hard_coded_training_flag(recording: Recording) -> Iterator[Finding]:
     ## Known limits
     Silent when a layer keeps no running statistics (a functional call on `None, None` has no choice, see NS407), when `eval()` does not reach it (NS110),
     when it used stored statistics in other forwards in evaluation mode (then something switched it, as adaptation to test data does), when an
-    ordinary evaluation follows (statistics were recomputed), for batches of one sample, and when the model never ran in evaluation mode. A flag
+    ordinary evaluation follows (statistics were recomputed), for batches of one sample in training too, and when the model never ran in evaluation mode. A flag
     that is fixed at False is NS404's. Evaluation on batch statistics by design (few-shot learning) looks the same. Of a model that was only looked
     at it is a warning.
 
@@ -189,7 +189,14 @@ CASES = (
         story="layer a; train a x50; infer a mode=eval x4 scored=4; infer a root=eval x4 scored=4",
     ),
     Healthy(
-        "one sample at a time", story="layer a; train a x50; infer a root=eval batch=1 values=64 x4"
+        "one sample at a time, in training too",
+        story="layer a; train a batch=1 values=64 x50; infer a root=eval batch=1 values=64 x4",
+    ),
+    Faulty(
+        "one sample at a time, after training on batches",
+        ("a",),
+        story="layer a; train a x50; infer a root=eval batch=1 values=64 x4",
+        severity="warning",
     ),
     Healthy("before training", story="layer a; infer a root=eval x2; train a x50"),
     Healthy("never evaluated", story="layer a; train a x50"),
