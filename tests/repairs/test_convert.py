@@ -12,8 +12,8 @@ from torch import nn
 import normscope
 from normscope.errors import NormscopeError
 from normscope.nn import DomainBatchNorm, FrozenBatchNorm
-from normscope.repairs.convert import TARGETS, convert
-from normscope.repairs.convert.groups import groups_for
+from normscope.repairs.conversion import TARGETS, convert
+from normscope.repairs.conversion.groups import groups_for
 
 X = torch.randn(8, 3, 12, 12, generator=torch.Generator().manual_seed(1))
 

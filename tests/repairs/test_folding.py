@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from normscope.errors import NormscopeError
-from normscope.repairs.fold_batchnorm import fold_batchnorm
-from normscope.repairs.fold_redundant_bias import fold_redundant_bias
+from normscope.repairs.batchnorm_folding import fold_batchnorm
+from normscope.repairs.redundant_bias import fold_redundant_bias
 
 SPACE = {1: (6,), 2: (5, 4), 3: (3, 4, 3)}
 

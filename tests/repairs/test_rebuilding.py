@@ -9,8 +9,8 @@ from torch import nn
 
 from normscope.errors import NormscopeError
 from normscope.nn import FrozenBatchNorm, SkipInit
-from normscope.repairs.move_before_addition import move_before_addition
-from normscope.repairs.remove_batchnorm import remove_batchnorm
+from normscope.repairs.batchnorm_removal import remove_batchnorm
+from normscope.repairs.norm_placement import move_before_addition
 
 X = torch.randn(32, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from normscope.errors import NormscopeError
-from normscope.repairs.reset_gamma import reset_gamma
-from normscope.repairs.set_momentum import set_momentum
-from normscope.repairs.weight_decay_groups import weight_decay_groups
+from normscope.repairs.gamma_reset import reset_gamma
+from normscope.repairs.momentum import set_momentum
+from normscope.repairs.weight_decay import weight_decay_groups
 
 
 def net():

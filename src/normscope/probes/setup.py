@@ -15,6 +15,7 @@ from normscope.graph.torch import tensors_of
 from normscope.probes.criteria import Criterion, known, per_sample
 from normscope.probes.feeding import Fed, Forward, feeder
 from normscope.probes.replay import bare, to_device
+from normscope.probes.untouched import untouched
 from normscope.record.torch.batches import Kept
 from normscope.record.torch.norms import name_of, norms_in
 
@@ -212,3 +213,19 @@ def _given(setup: Setup, batch: Any, fed: Fed, number: int) -> Given:
         if given.loss is None:
             given.criterion = setup.loss
     return given
+
+
+def call_of(model: nn.Module, batch: Given) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """What the model is called with for the batch; None where the user's own forward does not call the model itself."""
+    if batch.forward is None:
+        return batch.args, batch.kwargs
+    seen: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    handle = model.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append((args, kwargs)), with_kwargs=True
+    )
+    try:
+        with untouched(model):
+            batch.call(model, batch.args, batch.kwargs)
+    finally:
+        handle.remove()
+    return seen[0] if seen else None

@@ -13,8 +13,7 @@ import torch
 
 from normscope.checking.torch import static_recording
 from normscope.errors import NormscopeError
-from normscope.probes.setup import SAMPLES, Given, Prepared, Setup, prepared
-from normscope.probes.untouched import untouched
+from normscope.probes.setup import SAMPLES, Prepared, Setup, call_of, prepared
 from normscope.probing.questions import Progress, Question
 from normscope.record.recording import PROBED, Channels, Event, Recording
 from normscope.record.store import Store
@@ -96,7 +95,7 @@ class Examination:
 
 def _looked_at(asked: Prepared, target: str) -> Recording:
     """What is known of the model before any probe, with the graph of its first training batch where there is one."""
-    call = _call_of(asked, asked.train[0])
+    call = call_of(asked.model, asked.train[0])
     recording: Recording | None = None
     if call is not None:
         try:
@@ -110,22 +109,6 @@ def _looked_at(asked: Prepared, target: str) -> Recording:
     recording.status = PROBED
     recording.started = time.time()
     return recording
-
-
-def _call_of(asked: Prepared, batch: Given) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """The arguments of the model in the user's own forward; None where that does not call the model itself."""
-    if batch.forward is None:
-        return batch.args, batch.kwargs
-    seen: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-    handle = asked.model.register_forward_pre_hook(
-        lambda _, args, kwargs: seen.append((args, kwargs)), with_kwargs=True
-    )
-    try:
-        with untouched(asked.model):
-            batch.call(asked.model, batch.args, batch.kwargs)
-    finally:
-        handle.remove()
-    return seen[0] if seen else None
 
 
 def _keep(store: Store, recording: Recording) -> None:

@@ -50,11 +50,80 @@ def _recalibrate(
     return setup.model, certificate
 
 
+def _rebuilding(name: str) -> Apply:
+    """A repair that changes layers: it looks at one batch, so there is no progress to tell."""
+
+    def apply(
+        made: object, target: str, *, progress: Progress, **options: Any
+    ) -> tuple[Any, Certificate]:
+        from normscope.repairs.rebuilding import rebuild
+
+        del progress
+        return rebuild(name, made, target, options)
+
+    return apply
+
+
+def _conversion(to: str, summary: str, *options: str) -> tuple[str, Repair]:
+    name = f"convert-{to}"
+    chosen = ("layers", "calibrated", *options)
+    return name, Repair(summary, "changes-function", _rebuilding(name), chosen)
+
+
 REPAIRS: Mapping[str, Repair] = {
     "recalibrate": Repair(
         "Recompute the running statistics of batch norms from training data.",
         "changes-function",
         _recalibrate,
         ("samples", "exact", "keep", "layers", "frozen"),
+    ),
+    "fold-redundant-bias": Repair(
+        "Remove biases that a batch norm cancels, into its running mean.",
+        "exact",
+        _rebuilding("fold-redundant-bias"),
+    ),
+    "fold-batchnorm": Repair(
+        "Put batch norms into the layers before them, for evaluation.",
+        "exact",
+        _rebuilding("fold-batchnorm"),
+    ),
+    "set-momentum": Repair(
+        "Set the momentum of batch norms, or keep its window when the batch changes.",
+        "exact",
+        _rebuilding("set-momentum"),
+        ("momentum", "batch_factor"),
+    ),
+    "freeze-batchnorm": Repair(
+        "Fix the running statistics of batch norms, in training too.",
+        "changes-function",
+        _rebuilding("freeze-batchnorm"),
+        ("layers", "trainable_affine"),
+    ),
+    **dict(
+        (
+            _conversion("group", "Exchange batch norm for group norm.", "groups"),
+            _conversion("layer", "Exchange batch norm for layer norm with a scale per channel."),
+            _conversion("instance", "Exchange batch norm for instance norm."),
+            _conversion("renorm", "Exchange batch norm for batch renormalization."),
+            _conversion("ghost", "Exchange batch norm for ghost batch norm.", "ghost_size"),
+            _conversion("sync", "Exchange batch norm for one synchronized over ranks."),
+            _conversion("domain", "Exchange batch norm for one per domain.", "domains"),
+        )
+    ),
+    "remove-batchnorm": Repair(
+        "Take batch norm out: folded into the weights, with a learned scale at the end of residual branches.",
+        "changes-function",
+        _rebuilding("remove-batchnorm"),
+    ),
+    "move-before-addition": Repair(
+        "Move batch norms from behind a residual addition to the end of the branch.",
+        "changes-function",
+        _rebuilding("move-before-addition"),
+    ),
+    "reset-gamma": Repair(
+        "Set the scale of norm layers to 1.",
+        "changes-function",
+        _rebuilding("reset-gamma"),
+        ("layers",),
     ),
 }

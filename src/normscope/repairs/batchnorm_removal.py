@@ -16,10 +16,10 @@ from normscope.graph.model import Add, Affine, Graph, Node, Norm
 from normscope.nn import FrozenBatchNorm, SkipInit
 from normscope.probes.replay import batch_norms, to_device
 from normscope.record.torch.norms import is_fresh
+from normscope.repairs.batchnorm_folding import PLAIN, fold
 from normscope.repairs.certificate import Certificate, LeftAlone
-from normscope.repairs.convert.replacing import replace_everywhere
-from normscope.repairs.convert.targets import TARGETS, Wish, take_over
-from normscope.repairs.fold_batchnorm import PLAIN, fold
+from normscope.repairs.conversion.replacing import replace_everywhere
+from normscope.repairs.conversion.targets import TARGETS, Wish, take_over
 from normscope.repairs.neighbours import Pair, captured, pairs
 from normscope.repairs.repaired import copied, differences
 

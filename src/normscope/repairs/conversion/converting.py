@@ -16,11 +16,11 @@ from normscope.errors import NormscopeError, did_you_mean
 from normscope.graph.model import Graph, Norm
 from normscope.record.torch.norms import norms_in
 from normscope.repairs.certificate import Certificate, LeftAlone
-from normscope.repairs.convert.besides import besides
-from normscope.repairs.convert.calibrating import calibrate, output_moments
-from normscope.repairs.convert.checkpoints import Renamed, migration
-from normscope.repairs.convert.replacing import replace_everywhere
-from normscope.repairs.convert.targets import TARGETS, Target, Wish, take_over
+from normscope.repairs.conversion.besides import besides
+from normscope.repairs.conversion.calibrating import calibrate, output_moments
+from normscope.repairs.conversion.checkpoints import Renamed, migration
+from normscope.repairs.conversion.replacing import replace_everywhere
+from normscope.repairs.conversion.targets import TARGETS, Target, Wish, take_over
 from normscope.repairs.neighbours import captured
 from normscope.repairs.repaired import Migration, copied, differences
 

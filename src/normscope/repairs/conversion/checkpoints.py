@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from normscope.repairs.convert.targets import BUFFERS
+from normscope.repairs.conversion.targets import BUFFERS
 from normscope.repairs.repaired import Migration, State
 
 

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from normscope import nn as layers
 from normscope.errors import NormscopeError
 from normscope.record.torch.norms import is_fresh
-from normscope.repairs.convert.groups import LEAST, USUAL, groups_for
+from normscope.repairs.conversion.groups import LEAST, USUAL, groups_for
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
