@@ -51,7 +51,7 @@ class Feed:
         seen = 0
         for number, batch in enumerate(batches_of(loader, "loader"), 1):
             fed = split(batch)
-            samples = fed.samples if self.forward is None else _samples_in(batch, fed)
+            samples = _samples_in(batch, fed, whole=self.forward is not None)
             yield fed, samples
             seen += samples
             if seen >= (self.samples or seen + 1) or number == self.batches:
@@ -62,7 +62,7 @@ class Feed:
         return self._call(*self._moved(fed))
 
     def _moved(self, fed: Fed) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if self._spare and all(t.device == self._place for t in tensors_of((fed.args, fed.kwargs))):
+        if self._spare and _are_at(self._place, fed):
             return fed.args, fed.kwargs
         return tuple(to_device(a, self._place) for a in fed.args), {
             k: to_device(v, self._place) for k, v in fed.kwargs.items()
@@ -84,12 +84,22 @@ class Feed:
         return self.model(*args, **kwargs)
 
 
-def _samples_in(batch: Any, fed: Fed) -> int:
-    """Of a list with one mapping or object for each sample its length; else the size of the first tensor."""
-    each = isinstance(batch, (list, tuple)) and len(batch) > 0
+def _samples_in(batch: Any, fed: Fed, *, whole: bool) -> int:
+    """The size of the first tensor; of a batch that stays `whole`, a list with one mapping or object a sample, its length."""
+    first = fed.args[0] if fed.args else None
+    if isinstance(first, torch.Tensor) and first.ndim:
+        return first.shape[0]
+    each = whole and isinstance(batch, (list, tuple)) and len(batch) > 0
     if each and all(isinstance(x, Mapping) or is_dataclass(x) for x in batch):
         return len(batch)
     return fed.samples
+
+
+def _are_at(place: torch.device, fed: Fed) -> bool:
+    """Whether every tensor of a batch is on the device already."""
+    if not fed.kwargs and all(type(a) is torch.Tensor for a in fed.args):
+        return all(a.device == place for a in fed.args)
+    return all(t.device == place for t in tensors_of((fed.args, fed.kwargs)))
 
 
 def part_of(fed: Fed, rows: int) -> Fed | None:

@@ -20,7 +20,8 @@ from normscope.errors import NormscopeError
 from normscope.probes.population import Moments
 from normscope.repairs.choosing import is_half
 
-ROWS = 32  # calls between two poolings
+ROWS = 32  # calls for which room is made at once
+POOLED = 256  # calls between two poolings
 
 
 class TooFewValuesError(Exception):
@@ -102,7 +103,7 @@ class _Listener:
         return self._pooled
 
     def _pool(self, moments: Moments) -> None:
-        if not bool((moments.mean.isfinite() & moments.squares.isfinite()).all()):
+        if not bool((moments.mean + moments.squares).isfinite().all()):
             bad = ~(moments.mean.isfinite() & moments.squares.isfinite())
             channel = int(bad.nonzero()[0, 0])
             raise NormscopeError(
@@ -160,7 +161,7 @@ class _Rows(_Listener):
     def commit(self) -> None:
         self.calls += len(self._counts) - self._committed
         self._committed = len(self._counts)
-        if self._committed >= ROWS:
+        if self._committed >= POOLED:
             self._flush()
 
     def take_back(self) -> None:
@@ -176,13 +177,14 @@ class _Rows(_Listener):
     def _flush(self) -> None:
         if not self._committed:
             return
-        block = torch.cat(self._blocks, 1)[:, : self._committed]
+        used = -(-self._committed // ROWS)
+        block = torch.cat(self._blocks[:used], 1)[:, : self._committed]
         means, variances = block.cpu().double() if block.device.type == "mps" else block.double()
-        counts = torch.tensor(self._counts, dtype=torch.float64, device=means.device)[:, None]
+        counts = torch.tensor(self._counts, dtype=torch.float64, device=means.device)
         whole = sum(self._counts)
-        mean = (counts * means).sum(0) / whole
+        mean = counts @ means / whole
         # What is stored is the unbiased variance, squares / (count − 1).
-        squares = ((counts - 1) * variances + counts * (means - mean).square()).sum(0)
+        squares = (counts - 1) @ variances + counts @ (means - mean).square()
         self._counts.clear()
         self._committed = 0
         self._pool(Moments(whole, mean, squares))
