@@ -13,6 +13,7 @@
 | `padding` | padding in the statistics | replayed model |
 | `coupling` | what outputs owe to their batch mates | model of a setup |
 | `domain` | statistics of other data, and what re-estimating gains | model of a setup |
+| `regularization` | what each regularizer costs on training data | model of a setup |
 
 Missing evidence makes a rule *not evaluated*, never passed.
 """
@@ -38,6 +39,7 @@ HINTS: Mapping[str, str] = {
     "padding": REPLAYED,
     "coupling": "ask for it: `normscope probe coupling file.py:setup`",
     "domain": "ask for it, with held-out or other data: `normscope probe domain file.py:setup`",
+    "regularization": "ask for it: `normscope probe regularization file.py:setup`",
 }
 
 CHECKED_HINTS: Mapping[str, str] = {

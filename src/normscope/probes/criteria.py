@@ -41,7 +41,12 @@ def per_sample(criterion: Criterion, output: Any, target: Any, samples: int) -> 
 
     A criterion with a `reduction` is asked for no reduction.
     """
-    each = torch.as_tensor(_unreduced(criterion)(output, target)).detach().cpu().double()
+    return each_sample(criterion, output, target, samples).detach()
+
+
+def each_sample(criterion: Criterion, output: Any, target: Any, samples: int) -> torch.Tensor:
+    """The same as `per_sample`, and gradients can be taken of it."""
+    each = torch.as_tensor(_unreduced(criterion)(output, target)).cpu().double()
     return (
         each.reshape(samples, -1).mean(1)
         if each.ndim and len(each) == samples

@@ -47,7 +47,7 @@ def judge(batch: Kept, out: Any) -> Judged:
     outputs = list(tensors_of(out))
     main = _main_output(batch, outputs)
     loss, metric = batch.judged_by_user(out)
-    loss = _loss(batch, outputs) if loss is None else loss
+    loss = known_loss(batch, outputs) if loss is None else loss
     if main is None:
         return Judged(loss, metric=metric)
     decision = _decision(batch, main)
@@ -72,7 +72,8 @@ def _main_output(batch: Kept, outputs: list[torch.Tensor]) -> torch.Tensor | Non
     )
 
 
-def _loss(batch: Kept, outputs: list[torch.Tensor]) -> torch.Tensor | None:
+def known_loss(batch: Kept, outputs: list[torch.Tensor]) -> torch.Tensor | None:
+    """Per sample by a loss of torch, or the model's own in one value; None where neither is known. Gradients can be taken of it."""
     known = batch.target is not None and batch.direct and batch.output < len(outputs)
     if not known:
         own = [t for t in outputs if t.ndim == 0 and t.is_floating_point()]

@@ -57,6 +57,16 @@ QUESTIONS: Mapping[str, Question] = {
             "What flows through the depth: moments, gradients, channels that died, activations that saturate?",
             "normscope.probing.signal",
         ),
+        Question(
+            "batch_size",
+            "How small may a batch be, for this network, now: the averaged gradient of the same samples cut anew?",
+            "normscope.probing.batch_size",
+        ),
+        Question(
+            "regularization",
+            "What do batch noise, dropout and weight decay cost on the training data, each switched off alone?",
+            "normscope.probing.regularization",
+        ),
     )
 }
 

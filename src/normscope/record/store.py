@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 
 from normscope.errors import NormscopeError
 from normscope.graph import model as graph_model
+from normscope.probes.answers.batch_size import BatchSize
 from normscope.probes.answers.coupling import Coupling
 from normscope.probes.answers.domain import Domain
 from normscope.probes.answers.flow import Flow
 from normscope.probes.answers.noise import Noise
+from normscope.probes.answers.regularization import Regularization
 from normscope.probes.observations import (
     DropoutShifts,
     Independence,
@@ -53,6 +55,8 @@ APPLICATION: Final = 0x4E534350  # "NSCP": marks the file as ours
 VERSION: Final = 1
 MEASUREMENTS: Final[dict[str, type[Any]]] = {
     "gap": Gap,
+    "batch_size": BatchSize,
+    "regularization": Regularization,
     "stand_in": Gap,
     "independence": Independence,
     "signal": Signal,
@@ -123,6 +127,10 @@ class Store:
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, msgspec.msgpack.encode(value))
             )
 
+    def put_meta_soon(self, key: str, value: object) -> None:
+        """Keep a fact of the run that changes all the time; on the disk with the next flush."""
+        self._row("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, msgspec.msgpack.encode(value))
+
     def put(self, kind: str, number: int, value: msgspec.Struct) -> None:
         """Keep or replace one entity. It is encoded at the next flush, so later changes to it are kept too."""
         with self._lock:
@@ -131,10 +139,6 @@ class Store:
     def put_graph(self, graph: graph_model.Graph, number: int | None = None) -> None:
         """Keep the graph of a model, in place of an earlier one of that `number` (by default the model's own)."""
         self._row(
-    def put_meta_soon(self, key: str, value: object) -> None:
-        """Keep a fact of the run that changes all the time; on the disk with the next flush."""
-        self._row("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, msgspec.msgpack.encode(value))
-
             "INSERT OR REPLACE INTO things VALUES ('graph', ?, ?)",
             graph.model if number is None else number,
             graph_model.dumps(graph),

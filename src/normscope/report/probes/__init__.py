@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from normscope.record.recording import Recording
 from normscope.report.html.figures import Section
-from normscope.report.probes import coupling, domain, flow, gap, noise, signal
+from normscope.report.probes import batch_size, coupling, domain, flow, gap, noise, regularization, signal
 
 
 class Presentation(Protocol):
@@ -27,6 +27,8 @@ PRESENTATIONS: Mapping[str, Any] = {
     "noise": noise,
     "signal": signal,
     "flow": flow,
+    "batch_size": batch_size,
+    "regularization": regularization,
 }
 
 

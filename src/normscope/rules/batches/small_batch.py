@@ -41,7 +41,8 @@ def small_batch(recording: Recording) -> Iterator[Finding]:
 
     ## Repair
     A larger batch; SyncBatchNorm across devices; GroupNorm, which does not depend on the batch; or
-    statistics that stand still for the last fifth of training (25.2 % at 2 images instead of 34.7 %).
+    statistics that stand still for the last fifth of training (25.2 % at 2 images instead of 34.7 %). How small a batch this very network
+    bears, `normscope probe batch_size file.py:setup` measures.
 
     ## Known limits
     Graphs, whose inputs hold nodes in dimension 0, are silent by their numbers; so are flattened sequences that could not be replayed. Folded
