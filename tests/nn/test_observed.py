@@ -163,6 +163,20 @@ def test_a_healthy_run_stays_healthy_and_every_batch_is_counted_once(
         assert (layer.kind, layer.updates, layer.registered) == ("batch", steps, True)
 
 
+@pytest.mark.parametrize(
+    ("norm", "code"),
+    [(FrozenBatchNorm, "NS404"), (lambda c: GhostBatchNorm(c, 2), "NS301")],
+    ids=["frozen from scratch", "ghosts of two"],
+)
+def test_what_is_wrong_with_them_is_found(norm: Any, code: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.nscope"
+    model = Net(norm)
+    with normscope.watch(model, record=path):
+        train(model, batches(padded=False), epochs=2)
+    (found,) = [f for f in diagnose(load(path)).findings if f.severity != "info"]
+    assert (found.code, found.layers) == (code, ("norm", "other"))
+
+
 @every
 def test_watching_changes_no_bit(name: str, tmp_path: Path) -> None:
     ends = []
