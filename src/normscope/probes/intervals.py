@@ -51,7 +51,10 @@ def resampled(
         return Estimate(value, float("nan"))
     generator = torch.Generator().manual_seed(seed)
     draws = torch.randint(n, (DRAWS, n), generator=generator)
-    found = statistic(torch.stack([units[d].mean(0) for d in draws]))
+    times = torch.zeros(DRAWS, n, dtype=units.dtype).scatter_add_(
+        1, draws, torch.ones(1, 1, dtype=units.dtype).expand(DRAWS, n)
+    )
+    found = statistic(times @ units / n)
     found = found[found.isfinite()]
     if len(found) < DRAWS // 2:
         return Estimate(value, float("nan"))

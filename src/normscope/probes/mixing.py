@@ -86,18 +86,19 @@ def _tensors(values: Sequence[torch.Tensor], counts: list[int]) -> Pick:
 
 
 def _sequences(values: Sequence[Any], counts: list[int]) -> Pick:
-    """Members one by one; or, where a list has an item for each sample, the items."""
+    """Members one by one; where they cannot be, and a list has an item for each sample, the items."""
+    reason = _refusal("an input's length changes from batch to batch")
     if all(len(v) == len(values[0]) for v in values):
         try:
             parts = [_joined(column, counts) for column in zip(*values, strict=True)]
-        except NormscopeError:
-            pass
+        except NormscopeError as refused:
+            reason = refused
         else:
             return lambda index: like(values[0], (p(index) for p in parts))
     if all(len(v) == n for v, n in zip(values, counts, strict=True)):
         items = [item for v in values for item in v]
         return lambda index: like(values[0], (items[i] for i in index.tolist()))
-    raise _refusal("an input's length changes from batch to batch")
+    raise reason
 
 
 def _refusal(reason: str) -> NormscopeError:
