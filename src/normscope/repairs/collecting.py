@@ -177,8 +177,8 @@ class _Rows(_Listener):
     def _flush(self) -> None:
         if not self._committed:
             return
-        used = -(-self._committed // ROWS)
-        block = torch.cat(self._blocks[:used], 1)[:, : self._committed]
+        used = self._blocks[: -(-self._committed // ROWS)]
+        block = (used[0] if len(used) == 1 else torch.cat(used, 1))[:, : self._committed]
         means, variances = block.cpu().double() if block.device.type == "mps" else block.double()
         counts = torch.tensor(self._counts, dtype=torch.float64, device=means.device)
         whole = sum(self._counts)

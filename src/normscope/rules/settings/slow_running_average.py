@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import prod
 
 from normscope import statistics
+from normscope.concepts.recalibration import recalibrated
 from normscope.finding import SEVERITIES, Finding, Measured, Remedy, Severity, Steps
 from normscope.probes import thresholds
 from normscope.probes.results import Gap, LayerGap, Reading, gap_of
@@ -84,11 +85,7 @@ def finding(
             Measured("updates", worst.updates_shown, "updates", low=need),
         ),
         repairs=(
-            Remedy(
-                "recalibrate",
-                "changes-function",
-                "torch.optim.swa_utils.update_bn(train_loader, model)",
-            ),
+            recalibrated(),
             Remedy("average all batches alike", "changes-function", "momentum=None"),
         ),
     )

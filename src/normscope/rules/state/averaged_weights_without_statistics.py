@@ -2,13 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from normscope.finding import Finding, Measured, Remedy, Severity, Steps
+from normscope.concepts.recalibration import recalibrated
+from normscope.finding import Finding, Measured, Severity, Steps
 from normscope.probes import thresholds
 from normscope.probes.results import Gap, Reading, gap_of
 from normscope.record.recording import Layer, Model, Recording, Span
 from normscope.rule import Faulty, Healthy, rule
-
-OWN = "torch.optim.swa_utils.update_bn(train_loader, averaged_model)"
 
 
 @rule(
@@ -40,7 +39,8 @@ def averaged_weights_without_statistics(recording: Recording) -> Iterator[Findin
     ```
 
     ## Repair
-    Recompute the statistics under the averaged weights before evaluating (`update_bn`), or average or copy the
+    Recompute the statistics under the averaged weights before evaluating, by `normscope.recalibrate(averaged_model, train_loader)`;
+    or average or copy the
     buffers too (`AveragedModel(model, use_buffers=True)`). Experts disagree which is best: measure.
 
     ## Known limits
@@ -92,7 +92,7 @@ def _of_stand_ins(model: Model, gap: Gap) -> Iterator[Finding]:
         model=model.name,
         layers=tuple(x.path for x in gap.layers),
         measured=_measured(gap),
-        repairs=(Remedy("recalibrate", "changes-function", OWN),),
+        repairs=(recalibrated("averaged_model"),),
     )
 
 
@@ -127,7 +127,7 @@ def _of_copy(
         measured=_measured(gap)
         if gap
         else (Measured("updates of the running statistics", 0, "updates", low=1),),
-        repairs=(Remedy("recalibrate", "changes-function", OWN),),
+        repairs=(recalibrated("averaged_model"),),
     )
 
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from normscope.concepts.recalibration import recalibrated
 from normscope.concepts.wording import batch_norms
-from normscope.finding import Finding, Measured, Remedy, Severity
+from normscope.finding import Finding, Measured, Severity
 from normscope.probes import thresholds
 from normscope.probes.results import Gap, Reading
 from normscope.record.recording import Layer, Model, Pattern, Recording, Span
@@ -104,13 +105,7 @@ def _finding(model: Model, layers: list[Layer], times: float, why: str, gap: Gap
         model=model.name,
         layers=tuple(x.path for x in layers),
         measured=(Measured("updates per step on the same data", times, "updates", high=1.0),),
-        repairs=(
-            Remedy(
-                "recalibrate",
-                "changes-function",
-                "`torch.optim.swa_utils.update_bn(train_loader, model)` before evaluating",
-            ),
-        ),
+        repairs=(recalibrated(),),
     )
 
 

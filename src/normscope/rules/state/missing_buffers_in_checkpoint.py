@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from normscope.concepts.recalibration import recalibrated
 from normscope.evidence import Facts
 from normscope.finding import Finding, Measured, Remedy, Severity, Steps
 from normscope.probes import thresholds
@@ -33,7 +34,7 @@ def by_its_keys(weights: Facts) -> Iterator[Finding]:
             measured=(
                 Measured("norms with parameters and no statistics", len(layers), "layers", high=0),
             ),
-            repairs=(_load_everything(misnamed=loaded == "misnamed"), _recalibrate()),
+            repairs=(_load_everything(misnamed=loaded == "misnamed"), recalibrated()),
         )
 
 
@@ -160,7 +161,7 @@ def _initial(recording: Recording, model: int, way: Way, layers: list[Layer]) ->
         ),
         repairs=(
             _load_everything(misnamed=way == "misnamed"),
-            _recalibrate(),
+            recalibrated(),
         ),
     )
 
@@ -189,15 +190,7 @@ def _stale(recording: Recording, gap: Gap, layers: list[Layer]) -> Iterator[Find
                 noise=gap.stale.noise,
             ),
         ),
-        repairs=(_recalibrate(),),
-    )
-
-
-def _recalibrate() -> Remedy:
-    return Remedy(
-        "recalibrate",
-        "changes-function",
-        "`torch.optim.swa_utils.update_bn(train_loader, model)` before evaluating",
+        repairs=(recalibrated(),),
     )
 
 

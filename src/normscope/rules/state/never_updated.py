@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from normscope.concepts.recalibration import recalibrated
 from normscope.finding import Finding, Measured, Remedy, Steps
 from normscope.probes.observations import OwnStatistics, own_statistics
 from normscope.record.recording import Layer, Recording
@@ -65,13 +66,7 @@ def never_updated(recording: Recording) -> Iterator[Finding]:
             site=told[0].layer.site,
             steps=Steps(told[0].first, told[0].last, steps),
             measured=(Measured("updates of the running statistics", 0, "updates", low=1),),
-            repairs=(
-                Remedy(
-                    "recalibrate",
-                    "changes-function",
-                    "torch.optim.swa_utils.update_bn(train_loader, model)",
-                ),
-            ),
+            repairs=(recalibrated(),),
         )
     yield from kept_by_hand(recording)
 

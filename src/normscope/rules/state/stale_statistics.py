@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from normscope.finding import Finding, Measured, Remedy, Severity
+from normscope.concepts.recalibration import recalibrated
+from normscope.finding import Finding, Measured, Severity
 from normscope.probes import thresholds
 from normscope.probes.results import Gap, LayerGap, Reading
 from normscope.record.recording import Recording
@@ -35,8 +36,9 @@ def stale_statistics(gap: Gap, recording: Recording) -> Iterator[Finding]:
     ```
 
     ## Repair
-    `recalibrate`: recompute the statistics from training data before evaluating or saving. Then mend the
-    cause, which a finding above this one names where it is known.
+    Recompute the statistics from training data before evaluating or saving: `normscope.recalibrate(model, train_loader)`.
+    For a model that is trained already, `normscope repair recalibrate file.py:setup -o weights.safetensors`, where `setup()`
+    returns `{"model": …, "train": loader, "loss": …}`. Then mend the cause, which a finding above this one names where it is known.
 
     ## Known limits
     The probe sees the end of the run only. Below 1000 samples confidence is at most medium; without targets a
@@ -64,13 +66,7 @@ def _judged(gap: Gap) -> Iterator[Finding]:
         model=gap.name,
         layers=tuple(x.path for x in layers),
         measured=_measured(gap),
-        repairs=(
-            Remedy(
-                "recalibrate",
-                "changes-function",
-                "`torch.optim.swa_utils.update_bn(train_loader, model)` before evaluating",
-            ),
-        ),
+        repairs=(recalibrated(),),
     )
 
 
