@@ -22,17 +22,18 @@ from normscope.probes.answers import Change
 from normscope.probes.answers.domain import DomainShift, LayerShift
 from normscope.probes.attribution import restore, stored
 from normscope.probes.changes import changed
-from normscope.probes.comparison import Column, column, half_of, noise_of_statistics
+from normscope.probes.comparison import CLUSTERS, column, half_of, mean, noise_of_statistics
 from normscope.probes.judgement import UNITS, Judged
 from normscope.probes.mixing import shuffled
-from normscope.probes.passes import affordable, common_size, judged
+from normscope.probes.passes import affordable, common_size, judged, spread
 from normscope.probes.population import Moments, Statistics, install, pooled, population
 from normscope.probes.setup import Given
 from normscope.statistics import divergence
 
 FEWEST = 64  # samples: 32 in each half, with which Schneider et al. 2020 adapt
 LEAST_SIZE = 32  # of a batch that statistics are estimated from
-PASSES = 7
+PASSES = 12
+GROUPS, SOME = 4, 4  # groups of batches in a half; batches that each one's statistics are tried on
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,14 @@ def shift(
         beside = _as_many(train, batches, size, mixed)
         if len(batches) < 2:
             raise NormscopeError("it fills fewer than two batches")
-        own, same = _halves(model, batches, norms), _halves(model, beside, norms)
+        groups, same_groups = _groups(model, batches, norms), _groups(model, beside, norms)
+        own, same = _halves(groups), _halves(same_groups)
         restore(before)
         running = judged(model, batches)
         adapted, itself = _crosswise(model, batches, own)
-        recomputed, _ = _crosswise(model, batches, same)
+        recomputed, swapped = _crosswise(model, batches, same)
+        here = _Noise(model, batches, groups, adapted, itself)
+        there = _Noise(model, batches, same_groups, recomputed, swapped)
     finally:
         restore(before)
     layers = tuple(
@@ -83,9 +87,7 @@ def shift(
         for norm in pooled(own)
         if norm in named.ids and all(norm in m for m in (*own, *same))
     )
-    changes = {
-        kind: _change(running, adapted, itself, kind) for kind in ("wrong", "loss", "metric")
-    }
+    changes = {kind: _change(running, adapted, kind, here) for kind in ("wrong", "loss", "metric")}
     return DomainShift(
         name=name,
         samples=sum(b.samples for b in batches),
@@ -96,8 +98,8 @@ def shift(
         error=changes["wrong"],
         loss=changes["loss"],
         metric=changes["metric"],
-        error_beside=_change(recomputed, adapted, itself, "wrong", also=recomputed),
-        loss_beside=_change(recomputed, adapted, itself, "loss", also=recomputed),
+        error_beside=_change(recomputed, adapted, "wrong", here, there),
+        loss_beside=_change(recomputed, adapted, "loss", here, there),
     )
 
 
@@ -132,14 +134,20 @@ def _as_many(
     return found
 
 
-def _halves(
+def _groups(
     model: nn.Module, batches: Sequence[Given], norms: list[_BatchNorm]
-) -> tuple[Statistics, Statistics]:
-    one, two = (
-        population(model, [b for i, b in enumerate(batches) if half_of(i) == k], norms)
-        for k in (0, 1)
-    )
-    return one, two
+) -> tuple[list[Statistics], list[Statistics]]:
+    """Statistics of up to four groups of batches in each half: together they are the half's, apart they show its error."""
+    found: tuple[list[Statistics], list[Statistics]] = [], []
+    for half, kept in enumerate(found):
+        mine = [b for i, b in enumerate(batches) if half_of(i) == half]
+        for group in range(min(GROUPS, len(mine))):
+            kept.append(population(model, mine[group::GROUPS], norms))
+    return found
+
+
+def _halves(groups: tuple[list[Statistics], list[Statistics]]) -> tuple[Statistics, Statistics]:
+    return pooled(groups[0]), pooled(groups[1])
 
 
 def _crosswise(
@@ -156,22 +164,44 @@ def _crosswise(
     return [other[i] for i in order], [own[i] for i in order]
 
 
-def _change(
-    before: list[Judged],
-    after: list[Judged],
-    own: list[Judged],
-    kind: str,
-    also: list[Judged] | None = None,
-) -> Change | None:
-    """From one kind of statistics to the re-estimated ones, with the noise that those owe to the few samples behind them.
+class _Noise:
+    """What a judgement owes to the few samples that its statistics came from: a few batches judged under those of each group.
 
-    Where `before` rests on as few, it counts twice.
+    Statistics of all k groups together err by 1/√k of what those of single ones differ by, to first order. With fewer than four
+    groups the exchange of the halves has to tell.
     """
-    columns: list[Column] = [c for c in (column(x, kind) for x in (before, after, own)) if c]
-    if len(columns) < 3:
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Sequence[Given],
+        groups: tuple[list[Statistics], list[Statistics]],
+        other: list[Judged],
+        own: list[Judged],
+    ) -> None:
+        self.exchanged = other, own
+        self.answers: list[list[Judged]] = []
+        every = [*groups[0], *groups[1]]
+        for statistics in every if len(every) >= CLUSTERS else ():
+            install(statistics)
+            self.answers.append(judged(model, spread(batches, SOME)))
+
+    def of(self, kind: str) -> float:
+        means = [mean(c) for a in self.answers if (c := column(a, kind))]
+        if len(means) >= CLUSTERS:
+            k = len(means)
+            # Widened as other deviations of few values are.
+            widened = math.sqrt((k - 1) / (k - 3))
+            return float(torch.tensor(means).double().std()) / math.sqrt(k) * widened
+        other, own = (column(x, kind) for x in self.exchanged)
+        return 0.0 if not other or not own else noise_of_statistics(other, own)
+
+
+def _change(before: list[Judged], after: list[Judged], kind: str, *noises: _Noise) -> Change | None:
+    one, two = column(before, kind), column(after, kind)
+    if not one or not two:
         return None
-    shared = noise_of_statistics(columns[1], columns[2])
-    return changed(columns[0], columns[1], shared * (math.sqrt(2) if also else 1))
+    return changed(one, two, math.hypot(*(n.of(kind) for n in noises)))
 
 
 def _layer(
