@@ -17,6 +17,9 @@ def list_repairs() -> int:
     width = max(map(len, REPAIRS))
     for name, repair in REPAIRS.items():
         sys.stdout.write(f"{name:<{width}}  {repair.kind:<16}  {repair.summary}\n")
+    sys.stdout.write(
+        f"{'advice':<{width}}  {'source':<16}  Show what to change in the source after a run; `--write` changes it.\n"
+    )
     return 0
 
 

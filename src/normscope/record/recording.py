@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normscope.graph.model import Graph, NormKind, Site
+from normscope.record.written import Source, Written
 
 ForwardKind = Literal["training", "inference"]
 # `complete`: parameters and running statistics. `parameters`: no running statistics with them. `misnamed`: a state dict
@@ -304,6 +305,9 @@ class Recording:
         default_factory=dict[str, list[tuple[int, float]]]
     )
     optimizers: list[str] = field(default_factory=list[str])
+    written: list[Written] = field(default_factory=list[Written])
+    sources: dict[str, Source] = field(default_factory=dict[str, Source])  # by the file as shown
+    file: str = ""  # that it was read from
     cost: Cost = field(default_factory=Cost)
 
     @property

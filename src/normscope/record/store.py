@@ -50,6 +50,7 @@ from normscope.record.recording import (
     Scalars,
     Span,
 )
+from normscope.record.written import Source, Written
 
 APPLICATION: Final = 0x4E534350  # "NSCP": marks the file as ours
 VERSION: Final = 1
@@ -222,7 +223,9 @@ def load(path: Path | str) -> Recording:
                     f"`{path}` was written by a newer normscope (format {version}, this one reads {VERSION}). Upgrade normscope."
                 )
             db.execute("BEGIN")  # one state of a file that is being written
-            return _read(db)
+            recording = _read(db)
+            recording.file = str(path)
+            return recording
     except sqlite3.DatabaseError as error:
         raise NormscopeError(f"`{path}` is not a readable normscope recording ({error}).") from None
     except (msgspec.DecodeError, ValueError, TypeError, LookupError, OverflowError) as error:
@@ -297,6 +300,8 @@ def _read(db: sqlite3.Connection) -> Recording:
     r.spans = [v for _, v in _things(db, "span", Span)]
     r.events = [v for _, v in _things(db, "event", Event)]
     r.contrasts = [v for _, v in _things(db, "contrast", Contrast)]
+    r.written = [v for _, v in _things(db, "written", Written)]
+    r.sources = {v.file: v for _, v in _things(db, "source", Source)}
     if "keras" in meta:
         r.events.append(Event(kind="keras", detail=str(meta["keras"])))
     for [data] in db.execute("SELECT value FROM things WHERE kind = 'graph' ORDER BY id"):

@@ -37,6 +37,7 @@ class Books:
         """Bring the facts of models and layers up to date."""
         observer = self.observer
         observer.per_call.refresh()
+        observer.places.refresh()
         for root in observer.registry.roots:
             root.refresh(observer.steps.optimized)
             observer.store.put("model", root.record.id, root.record)

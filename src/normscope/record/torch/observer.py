@@ -21,7 +21,7 @@ from torch import nn
 
 from normscope.record.schedule import Schedule
 from normscope.record.store import Store
-from normscope.record.torch import live, patches
+from normscope.record.torch import constructors, live, patches
 from normscope.record.torch.after_step import AfterStep
 from normscope.record.torch.backwards import Backwards
 from normscope.record.torch.batches import KeptBatches
@@ -35,6 +35,7 @@ from normscope.record.torch.losses import Losses
 from normscope.record.torch.norm_functions import NormFunctions
 from normscope.record.torch.outermost import Outermost
 from normscope.record.torch.per_call import PerCall
+from normscope.record.torch.places import Places
 from normscope.record.torch.polling import Polling
 from normscope.record.torch.registry import Registry
 from normscope.record.torch.routine import Routine
@@ -72,6 +73,10 @@ class Observer:
         self.per_call = PerCall(self)
         self.routine = Routine(self)
         self.books = Books(self)
+        self.places = Places(self)
+        self.registry.on_root.append(self.places.model)
+        self.registry.on_adopted.append(self.places.adopted)
+        self.registry.on_called.append(self.places.function)
         # Who is called, by what the script does.
         self.forwards = Outermost(self)
         self.graph = GraphCapture(self)
@@ -81,10 +86,10 @@ class Observer:
         self.losses = Losses(self)
         self.backwards = Backwards(self)
         self.after_step = AfterStep(self)
-        self.calls = NormCalls(self.registry, store, self.backwards.reached, self.per_call)
-
         # Every module call from outside any module comes here: see `Routine` for the other entry.
         self.call: Callable[..., Any] = self.forwards.run
+        self.calls = NormCalls(self.registry, store, self.backwards.reached, self.per_call)
+
     def event(self, kind: str, **facts: Any) -> None:
         self.books.event(kind, **facts)
 
@@ -163,6 +168,7 @@ def observe(
     store.put_meta("framework", "torch")
     store.put_meta("framework_version", str(torch.__version__))
     patches.install()
+    constructors.install()
     observer.steps.install()
     live.observer[0] = observer
     _become_inert_in_forks()

@@ -133,6 +133,7 @@ class Outermost:
             observer.store.put("model", root.record.id, root.record)
         forward = Forward(root, module.training, steps.count, observer.activity, site)
         observer.traces.fill(forward, module, args)
+        observer.places.called(root, site, frame)
         routine.note(forward, args, frame)
         observer.stand_ins.note(root, module)
         values = (*args, *kwargs.values())

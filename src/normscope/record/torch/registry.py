@@ -40,6 +40,10 @@ class Registry:
         self._by_tensor: dict[int, NormLayer] = {}
         self._functions: Root | None = None
         self.on_adopted: list[Callable[[Layer, nn.Module], None]] = []  # told of every new layer
+        self.on_root: list[Callable[[Root, nn.Module], None]] = []  # of every new model
+        self.on_called: list[
+            Callable[[Layer], None]
+        ] = []  # of every layer that runs for the first time
 
     def is_no_root(self, module: nn.Module) -> bool:
         """Whether `module` is known to be none, as a loss is."""
@@ -72,6 +76,8 @@ class Registry:
             for path, norm, registered in norms:
                 self.adopt(found, norm, path, registered)
             self._look_for_original(found, module)
+            for tell in self.on_root:
+                tell(found, module)
         self._known[module] = found
         return found
 
@@ -176,7 +182,9 @@ class Registry:
             layer = self._by_module.get(module) or self.adopt(
                 root, module, *_path_of(root.module, module), site
             )
-            layer.record.site = layer.record.site or site
+            if layer.record.site is None:
+                layer.record.site = site
+                self._called(layer)
         if key is not None and module is not None:
             self._by_tensor[id(key)] = layer
         return layer
@@ -200,7 +208,12 @@ class Registry:
         )
         layer = NormLayer(record, None)
         self._enter(root, layer)
+        self._called(layer)
         return layer
+
+    def _called(self, layer: NormLayer) -> None:
+        for tell in self.on_called:
+            tell(layer.record)
 
     def _look_for_original(self, new: Root, module: nn.Module) -> None:
         """A model of the same class and parameter shapes as an earlier one is its copy: an average, a teacher, a target."""

@@ -16,23 +16,21 @@ from normscope.graph.model import Site
 from normscope.graph.torch.location import shown
 from normscope.record.torch.norms import kind_of
 
-_FRAMEWORK = (
-    os.path.dirname(torch.__file__) + os.sep,
-    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep,
-)
+OURS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+_FRAMEWORK = (os.path.dirname(torch.__file__) + os.sep, OURS)
 _LIBRARIES = tuple(
     p + os.sep for p in {sysconfig.get_path("purelib"), sysconfig.get_path("stdlib")} if p
 )
 
 
 @cache
-def _is_framework(file: str) -> bool:
+def is_framework(file: str) -> bool:
     return file.startswith(_FRAMEWORK) or file.startswith("<frozen")
 
 
 @cache
-def _is_library(file: str) -> bool:
-    return _is_framework(file) or file.startswith(_LIBRARIES)
+def is_library(file: str) -> bool:
+    return is_framework(file) or file.startswith(_LIBRARIES)
 
 
 def user_site(depth: int = 1) -> Site | None:
@@ -41,9 +39,9 @@ def user_site(depth: int = 1) -> Site | None:
     fallback: FrameType | None = None
     while frame is not None:
         file = frame.f_code.co_filename
-        if not _is_library(file):
+        if not is_library(file):
             return Site(shown(file), frame.f_lineno)
-        if fallback is None and not _is_framework(file):
+        if fallback is None and not is_framework(file):
             fallback = frame
         frame = frame.f_back
     return None if fallback is None else Site(shown(fallback.f_code.co_filename), fallback.f_lineno)
