@@ -106,7 +106,7 @@ def test_shared_tensors_are_written_under_each_name():
 def test_the_table(capsys):
     assert repair("--list") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [*REPAIRS]
+    assert [line.split()[0] for line in lines][: len(REPAIRS)] == [*REPAIRS]
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,12 @@ def test_inputs_of_the_users_own_stay_as_they_are():
     torch.testing.assert_close(model.norm.running_mean, 2 * torch.cat(batches).mean(0))
 
 
+def test_containers_of_the_users_own_stay_as_they_are():
+    batches = [{"image": x, "path": "a"} for x in inputs()]
+    recalibrate(mlp(), batches, forward=lambda m, b: m(b.pop("image").mul_(2)))
+    assert all(torch.equal(b["image"], x) for b, x in zip(batches, inputs(), strict=True))
+
+
 def test_it_can_be_reached_from_the_package():
     assert normscope.recalibrate is recalibrate
 

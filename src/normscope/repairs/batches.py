@@ -96,10 +96,11 @@ def _samples_in(batch: Any, fed: Fed, *, whole: bool) -> int:
 
 
 def _are_at(place: torch.device, fed: Fed) -> bool:
-    """Whether every tensor of a batch is on the device already."""
-    if not fed.kwargs and all(type(a) is torch.Tensor for a in fed.args):
-        return all(a.device == place for a in fed.args)
-    return all(t.device == place for t in tensors_of((fed.args, fed.kwargs)))
+    """Whether a batch is plain tensors that are on the device already; a container may be changed by who gets it."""
+    for given in (*fed.args, *fed.kwargs.values()):
+        if type(given) is not torch.Tensor or given.device != place:
+            return False
+    return True
 
 
 def part_of(fed: Fed, rows: int) -> Fed | None:
