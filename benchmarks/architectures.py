@@ -83,7 +83,9 @@ def torchvision_entries() -> Iterator[Entry]:
         given: dict[str, Any] = {"weights": None}
         if "detection" in where or "segmentation" in where:
             given["weights_backbone"] = None
-        if "rcnn" in name:  # without compiled operators each proposal takes memory by the picture's size
+        if (
+            "rcnn" in name
+        ):  # without compiled operators each proposal takes memory by the picture's size
             given |= {"rpn_post_nms_top_n_train": 50, "rpn_post_nms_top_n_test": 50}
         if "rcnn" in name or "retinanet" in name or "fcos" in name:
             given |= {"min_size": 96, "max_size": 128}

@@ -2,7 +2,7 @@
 
     python benchmarks/zoo.py [--library timm] [--only resnet] [--sample 60] [--results zoo.jsonl] [--write]
 
-Each is built with random weights, with shapes alone where it has more than 50 million parameters, and then
+Each is built with random weights, with shapes alone where it has more than 20 million parameters, and then
 `normscope.check` is timed on it (processor time). Prints crashes, times and findings; status 1 when something crashed, or when a warning or
 error is not in `reviewed.py`. With `--results` it continues where it was stopped; with `--write` the tables go to benchmarks/zoo.md.
 """
@@ -30,7 +30,7 @@ from reviewed import why
 
 HERE = Path(__file__).resolve().parent
 MARK = "<!-- figures: everything below is written by benchmarks/zoo.py --write -->"
-WITH_VALUES = 50_000_000  # parameters; a larger model is built without values
+WITH_VALUES = 20_000_000  # parameters; a larger model is built without values
 
 
 @dataclass(slots=True)
@@ -52,45 +52,56 @@ class Result:
 
 
 def checked(entry: Entry) -> Result:
+    """With values where drawing them is quick, and where the model needs them; with shapes alone elsewhere."""
     import torch
 
-    import normscope
+    from normscope.errors import NormscopeError
 
-    result = Result(entry.library, entry.name)
     torch.manual_seed(0)
+    with contextlib.suppress(Exception):  # some read values while being built
+        with torch.device("meta"):
+            began = time.process_time()
+            model = entry.make()
+        if sum(p.numel() for p in model.parameters()) > WITH_VALUES:
+            with contextlib.suppress(NormscopeError):  # tensors of its own are on the meta device
+                return judged(entry, model, time.process_time() - began)
+        del model
     began = time.process_time()
     try:
-        model = built(entry)
-        args, kwargs = entry.inputs(model)
+        model = entry.make()
     except Exception as error:  # noqa: BLE001  whatever keeps it from being built is told
-        result.skipped = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        return result
-    result.build = time.process_time() - began
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        return Result(entry.library, entry.name, skipped=reason)
+    try:
+        return judged(entry, model, time.process_time() - began)
+    except NormscopeError as error:
+        return Result(entry.library, entry.name, error=str(error))
+
+
+def judged(entry: Entry, model: Any, build: float) -> Result:
+    """Raises NormscopeError when the model's own forward pass fails."""
+    import normscope
+    from normscope.errors import NormscopeError
+
+    result = Result(entry.library, entry.name, build=build)
     result.parameters = sum(p.numel() for p in model.parameters())
+    args, kwargs = entry.inputs(model)
     began = time.process_time()
     try:
         diagnosis = normscope.check(model, *args, **kwargs)
+    except NormscopeError:
+        raise
     except Exception as error:  # noqa: BLE001  a crash is what is looked for
         result.error = f"{type(error).__name__}: {error}"
         return result
     result.check = time.process_time() - began
+    graphs = diagnosis.recording.graphs
     result.norms = len(diagnosis.recording.layers)
-    result.nodes = sum(len(list(g)) for g in diagnosis.recording.graphs)
+    result.nodes = sum(len(list(g)) for g in graphs)
     result.findings = [(f.code, f.severity or "", f.message) for f in diagnosis.findings]
     result.opaque = list(diagnosis.coverage.opaque_operations)
-    result.note = "; ".join(g.coverage.note for g in diagnosis.recording.graphs if g.coverage.note)
+    result.note = "; ".join(g.coverage.note for g in graphs if g.coverage.note)
     return result
-
-
-def built(entry: Entry) -> Any:
-    """With random weights; without values where drawing them would take longer than all else."""
-    import torch
-
-    with contextlib.suppress(Exception), torch.device("meta"):  # some read values while being built
-        model = entry.make()
-        if sum(p.numel() for p in model.parameters()) > WITH_VALUES:
-            return model
-    return entry.make()
 
 
 def worker(chosen: Sequence[tuple[str, str]], pipe: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import prod
 
 from normscope.errors import NormscopeError, did_you_mean
 
@@ -20,6 +21,7 @@ DTYPES = (
     "bool",
     "complex64",
 )
+MOST = 1_000_000_000  # numbers in one input: 4 GB
 EXPECTED = "Expected sizes separated by commas, with a dtype where it is not float32: 8,3,224,224 or 8,128:int64."
 
 
@@ -34,6 +36,8 @@ class InputSpec:
 def input_of(text: str) -> InputSpec:
     """Raises NormscopeError for what is no shape."""
     sizes, _, dtype = text.partition(":")
+    if re.search(r"-\s*\d", sizes):
+        raise NormscopeError(f"`--input {text}` has a negative size. {EXPECTED}")
     if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*,?\s*", sizes):
         raise NormscopeError(f"`--input {text}` is no shape. {EXPECTED}")
     dtype = dtype.strip() or "float32"
@@ -44,4 +48,8 @@ def input_of(text: str) -> InputSpec:
     shape = tuple(int(n) for n in sizes.split(",") if n.strip())
     if 0 in shape:
         raise NormscopeError(f"`--input {text}` holds no value: a size is 0. {EXPECTED}")
+    if prod(shape) > MOST:
+        raise NormscopeError(
+            f"`--input {text}` holds {float(prod(shape)):.2g} numbers, at most {MOST:.0g} were expected. A small input gives the same answer."
+        )
     return InputSpec(shape, dtype)

@@ -6,12 +6,13 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Callable, Generator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from normscope.errors import NormscopeError, did_you_mean
 
@@ -117,9 +118,9 @@ def _required(factory: Callable[..., Any]) -> list[str]:
 
 @contextlib.contextmanager
 def user_code(doing: str) -> Generator[None]:
-    """Run code of the user: its prints go to standard error, its end by an exception becomes one line."""
+    """Run code of the user: its prints go to standard error, its end by an exception or an exit becomes one line."""
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with prints_to_stderr(), _exits_as_exceptions():
             yield
     except NormscopeError:
         raise
@@ -133,6 +134,42 @@ def user_code(doing: str) -> Generator[None]:
         raise NormscopeError(
             f"{doing[0].upper()}{doing[1:]} raised {type(error).__name__}: {shortened(told)}{_line(error)}."
         ) from error
+
+
+@contextlib.contextmanager
+def prints_to_stderr() -> Generator[None]:
+    """Also what code below Python and child processes print: a report on standard output is to hold nothing else."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is no standard output
+        kept = None
+    try:
+        if kept is not None:
+            os.dup2(2, 1)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+@contextlib.contextmanager
+def _exits_as_exceptions() -> Generator[None]:
+    """`os._exit` would end the check without an answer, with status 0 for one; processes that the code forks may use it."""
+    leave, us = os._exit, os.getpid()
+
+    def left(status: int) -> NoReturn:
+        if os.getpid() != us:
+            leave(status)
+        raise SystemExit(status)
+
+    os._exit = left
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 def _line(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 
 from normscope.checking.inputs import InputSpec
 from normscope.checking.shapes import shapes_alone, without_values
-from normscope.checking.target import shortened, user_code
+from normscope.checking.target import prints_to_stderr, shortened, user_code
 from normscope.errors import NormscopeError
 from normscope.graph.model import Graph, Norm, Site
 from normscope.graph.torch import capture, tensors_of
@@ -40,22 +40,40 @@ def example_of(made: Any, target: str) -> Example:
     by name; anything else (a tensor, a named tuple, another dict, a dataclass) is one value. Raises NormscopeError for
     what is no model.
     """
+    if inspect.iscoroutine(made):
+        made.close()  # else it would complain that nobody waited for it
     match made:
         case nn.Module():
-            return Example(made)
+            return Example(_whole(made, target))
         case (nn.Module() as model, inputs, dict() as words) if type(made) is tuple:
-            return Example(model, _positional(inputs), words)
+            return Example(_whole(model, target), _positional(inputs), words)
         case (nn.Module() as model, dict() as inputs) if type(made) is tuple:
+            model = _whole(model, target)
             known = inspect.signature(model.forward).parameters
             by_name = bool(inputs) and all(name in known for name in inputs)
             return Example(model, (), inputs) if by_name else Example(model, (inputs,))
         case (nn.Module() as model, inputs) if type(made) is tuple:
-            return Example(model, _positional(inputs))
+            return Example(_whole(model, target), _positional(inputs))
         case _:
             raise NormscopeError(
                 f"`{target}` gives {_described(made)}, but a torch.nn.Module was expected, alone or with its example inputs: "
                 "`return model` or `return model, (x,)`."
             )
+
+
+def _whole(model: nn.Module, target: str) -> nn.Module:
+    """Raises NormscopeError for what only looks like a model."""
+    if "_modules" not in vars(model):
+        raise NormscopeError(
+            f"`{target}` gives a {type(model).__name__} whose `__init__` does not call `super().__init__()`: a module without that "
+            "holds no layers."
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise NormscopeError(
+            f"`{target}` gives a {type(model).__name__}, but a module of Python code was expected: what runs inside TorchScript "
+            "cannot be seen. Return the module before `torch.jit.script` or `torch.jit.trace`."
+        )
+    return model
 
 
 def _positional(inputs: Any) -> tuple[Any, ...]:
@@ -65,7 +83,10 @@ def _positional(inputs: Any) -> tuple[Any, ...]:
 def _described(made: Any) -> str:
     if made is None:
         return "None"
-    text = shortened(" ".join(repr(made).split()), 60)
+    try:
+        text = shortened(" ".join(repr(made).split()), 60)
+    except Exception:  # noqa: BLE001  its own class cannot tell what it is
+        return f"a {type(made).__name__}"
     return f"a {type(made).__name__} ({text})"
 
 
@@ -167,7 +188,7 @@ def _without_values(
     if any(is_lazy(t) for t in (*model.parameters(), *model.buffers())):
         return None
     try:
-        with shapes_alone(model):
+        with shapes_alone(model), prints_to_stderr():
             return capture(model, *without_values((tuple(inputs), dict(kwargs))))
     except Exception:  # noqa: BLE001, whatever it is: the same call with values tells it to the user, if it is an error
         return None

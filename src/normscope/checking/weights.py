@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,17 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     except NormscopeError:
         raise
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error) or "GLOBAL" in str(error):
+        # Text and pictures are no pickles at all; a pickle begins with its protocol.
+        with path.open("rb") as file:
+            pickled = file.read(1) == pickle.PROTO
+        if pickled or "Unsupported operand" not in str(error):
             raise NormscopeError(
                 f"`{path}` is a pickle that wants to run code, so it was not opened. Save tensors alone: "
                 "`torch.save(model.state_dict(), file)`."
             ) from None
-        raise NormscopeError(f"`{path}` is no checkpoint: {_line(error)}.") from None
+        raise NormscopeError(
+            f"`{path}` is no checkpoint: it does not hold what torch.save writes. Expected a file of torch.save or safetensors."
+        ) from None
     except Exception as error:  # noqa: BLE001  damaged files raise whatever their reader meets first
         raise NormscopeError(
             f"`{path}` cannot be read as a checkpoint ({type(error).__name__}: {_line(error)}). Expected a file of torch.save "
@@ -45,7 +51,9 @@ def read(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _torch(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of protocols that it may not read: then it raises
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _safetensors(path: Path) -> Any:
