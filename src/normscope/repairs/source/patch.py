@@ -19,6 +19,7 @@ def diff(name: str, before: bytes, after: bytes, encoding: str) -> str:
     old, new = (
         re.findall(r"[^\n]*\n|[^\n]+", text.decode(encoding, "replace")) for text in (before, after)
     )
+    name = name.lstrip("/\\")
     lines = difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")
     return "".join(x if x.endswith("\n") else f"{x}\n{MISSING}" for x in lines)
 

@@ -1,0 +1,65 @@
+"""`python benchmarks/repairs.py [--only NS401] [--random 3]`: what the proposed edits do to faulty twins.
+
+For each faulty twin whose rule has an edit: the figure that it prints last, of the faulty script, of a copy with the edits
+that `normscope repair advice` proposes, and of the healthy twin; whether the finding is gone; and how often an edit
+chosen at random among those that can be carried out does as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="a rule code or its beginning")
+    parser.add_argument("--random", type=int, default=0, help="random edits for each twin")
+    parser.add_argument("--diffs", action="store_true", help="print the edits, and refusals")
+    options = parser.parse_args()
+    from tests.twins.cases import cases
+    from tests.twins.mended import mend
+    from tests.twins.warm import warm
+
+    from normscope.repairs.source.proposals import EDITS
+
+    warm()
+    print("| twin | faulty | edited | healthy | restored | finding gone | at random |")
+    print("|---|---:|---:|---:|---|---|---:|")
+    chosen = [c for c in cases(options.only) if c.rule in EDITS and not c.frozen]
+    total = {"edited": 0, "restored": 0, "random": 0, "tries": 0}
+    for case in chosen:
+        mended = mend(case)
+        bad, new, good = mended.figure
+        tried = [mend(case, seed) for seed in range(options.random)]
+        lucky = sum(bool(t.restored) for t in tried)
+        total["tries"] += len(tried)
+        total["random"] += lucky
+        total["edited"] += mended.edited is not None
+        total["restored"] += bool(mended.restored)
+        gone = "-" if mended.edited is None else case.rule not in mended.edited.codes
+        print(
+            f"| {case.path.parent.name} | {number(bad)} | {number(new)} | {number(good)} | "
+            f"{'no edit' if mended.restored is None else mended.restored} | {gone} | {lucky}/{len(tried)} |",
+            flush=True,
+        )
+        if options.diffs:
+            print(mended.diff, *mended.refused, sep="\n", flush=True)
+            if mended.edited is not None and mended.edited.error:
+                print(mended.edited.error.splitlines()[-1])
+    print(
+        f"\n{total['edited']} of {len(chosen)} twins have an edit; {total['restored']} are restored by it, "
+        f"and {total['random']} of {total['tries']} times by a random one."
+    )
+
+
+if __name__ == "__main__":
+    main()
