@@ -26,6 +26,7 @@ from normscope.probes.answers.batch_size import (
 from normscope.probes.gradients import trainable
 from normscope.probes.plan import Plan, planned
 from normscope.probes.recut import Pool
+from normscope.probes.regularizers import noisy_norms
 from normscope.probes.replay import bare, set_mode
 from normscope.probes.sets import Layout, averaged
 from normscope.probes.setup import Given
@@ -55,9 +56,11 @@ def measure(
     too few, too slow.
     """
     model = bare(model)
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
-    if not norms:
-        raise NormscopeError("it has no batch norm module")
+    norms: list[_BatchNorm] = [model.get_submodule(p) for p in noisy_norms(model)]  # pyright: ignore
+    if not norms and not any(
+        isinstance(m, _BatchNorm) and m.running_mean is None for m in model.modules()
+    ):
+        raise NormscopeError("it has no batch norm that training runs with batch statistics")
     pool = Pool(batches)
     with untouched(model):
         set_mode(model, norms)

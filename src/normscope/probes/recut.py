@@ -13,6 +13,7 @@ from normscope.errors import NormscopeError
 from normscope.graph.torch.tensors import like
 from normscope.probes.setup import Given
 
+PLACES = ("a batch", "a batch", "the target", "the target")
 PLAIN = (str, bytes, int, float, bool, type(None), torch.dtype, torch.device)
 
 
@@ -29,7 +30,10 @@ class Pool:
         self.samples = sum(b.samples for b in batches)
         self._like = batches[0]
         self._counts = [b.samples for b in batches]
-        self._parts = self._join([_parts(b) for b in batches], "a batch")
+        self._parts = tuple(
+            self._join(list(values), place)
+            for place, values in zip(PLACES, zip(*map(_parts, batches), strict=True), strict=True)
+        )
 
     def take(self, which: torch.Tensor) -> Given:
         """The samples with these numbers as one batch."""
@@ -49,10 +53,11 @@ class Pool:
                 raise NormscopeError(f"{place} is {first!r} in one batch and another in the next")
             return first
         if isinstance(first, (list, tuple)) and len({len(v) for v in values}) == 1:
-            parts = zip(*values, strict=True)
-            return like(
-                first, [self._join(list(p), f"item {i} of {place}") for i, p in enumerate(parts)]
+            names = (
+                [place] if len(first) == 1 else [f"item {i} of {place}" for i in range(len(first))]
             )
+            parts = zip(names, zip(*values, strict=True), strict=True)
+            return like(first, [self._join(list(p), name) for name, p in parts])
         if isinstance(first, Mapping) and all(v.keys() == first.keys() for v in values):
             return {k: self._join([v[k] for v in values], f"`{k}` of {place}") for k in first}
         if is_dataclass(first) and not isinstance(first, type):
@@ -75,7 +80,7 @@ class Pool:
             if len({v.shape[1:] for v in values}) > 1:
                 shapes = sorted({str(tuple(v.shape[1:])) for v in values})
                 raise NormscopeError(
-                    f"the samples of {place} have different shapes ({', '.join(shapes[:3])}), so that no batches can be cut anew"
+                    f"the samples of {place} have different shapes, {' and '.join(shapes[:3])}, so that no batches can be cut anew"
                 )
             return _Samples(torch.cat([v.detach().cpu() for v in values]))
         if all(v.shape == values[0].shape and torch.equal(v, values[0]) for v in values):

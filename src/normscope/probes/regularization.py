@@ -39,7 +39,7 @@ from normscope.probes.untouched import untouched
 from normscope.probes.without_statistics import copied
 
 SEEDS, FEWEST_SEEDS = 6, 4
-MOST_STEPS, FEWEST_STEPS = 100, 10
+MOST_STEPS, FEWEST_STEPS = 60, 10
 JUDGED = 1024  # samples of each data set that losses are measured on
 RATED = 512  # samples that the learning rate is found on
 REFRESHED, REFRESHING = (
