@@ -2,51 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
-from twins.cases import HERE, Case, cases
+from twins.cases import Case, cases
+from twins.conftest import Outcomes
 from twins.runner import explain, right
-from twins.warm import Outcome
-
-Outcomes = Callable[[Case], Outcome]
-
-
-@pytest.fixture(scope="module")
-def outcome_of(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
-    """A warm process of its own, one script a core: this one may have run autograd, whose threads do not survive a fork.
-
-    It is told all chosen scripts at once and answers in the order in which they end.
-    """
-    chosen = [i.callspec.params["case"].path for i in request.session.items if _is_twin(i)]
-    command = [sys.executable, "-m", "tests.twins.warm", str(os.cpu_count() or 1)]
-    known: dict[Path, Outcome] = {}
-    with subprocess.Popen(
-        command, cwd=HERE.parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        process.stdin.writelines(f"{path}\n" for path in chosen)
-        process.stdin.close()
-
-        def wait_for(case: Case) -> Outcome:
-            while case.path not in known:
-                outcome = Outcome(**json.loads(process.stdout.readline()))
-                known[Path(outcome.path)] = outcome
-            return known[case.path]
-
-        yield wait_for
-        process.terminate()  # of use only when the tests were cut short
-
-
-def _is_twin(item: pytest.Item) -> bool:
-    return getattr(item, "originalname", "") == "test_twin"
 
 
 def chosen() -> Iterator[object]:
@@ -62,5 +24,5 @@ def chosen() -> Iterator[object]:
 
 @pytest.mark.parametrize("case", list(chosen()))
 def test_twin(case: Case, outcome_of: Outcomes) -> None:
-    outcome = outcome_of(case)
+    outcome = outcome_of(case.path)
     assert right(case, outcome), explain(case, outcome)

@@ -174,7 +174,7 @@ def execute(path: Path) -> None:
     sys.argv = [str(path)]
     sys.path.insert(0, str(path.parent))
     try:
-        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+        exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)
     except SystemExit as end:
         if end.code not in (None, 0):
             raise

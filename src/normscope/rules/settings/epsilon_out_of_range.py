@@ -37,7 +37,7 @@ def by_settings(facts: Facts) -> Iterator[Finding]:
     "NS205",
     severity="warning",
     since="0.1.0",
-    explains=("NS502", "NS503", "NS504", "NS506"),
+    explains=("NS502", "NS503", "NS504", "NS505", "NS506"),
     static=by_settings,
 )
 def epsilon_out_of_range(recording: Recording) -> Iterator[Finding]:
