@@ -26,7 +26,7 @@ def test_shapes(text, spec):
     [
         ("", "is no shape"),
         ("8x3x224", "is no shape"),
-        ("8,-3", "is no shape"),
+        ("8,-3", "has a negative size"),
         ("8,3.5", "is no shape"),
         ("8,,3", "is no shape"),
         ("0,3,8,8", "a size is 0"),

@@ -242,3 +242,14 @@ def test_whole_numbers_are_indices_that_exist():
     assert x.dtype == torch.float32
     assert x.std() > 0
     assert not y.any()
+
+
+def test_pooling_that_names_its_strides_anew_keeps_its_place_in_the_graph():
+    """Adaptive pooling of channels-last maps to 1 × 1 ends with `as_strided_`."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    )
+    x = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    recording = static_recording(model.to(memory_format=torch.channels_last), (x,), target="t")
+    assert [g.coverage.note for g in recording.graphs] == ["", ""]
+    assert [type(n.op).__name__ for n in recording.graphs[0]][-2:] == ["Affine", "Output"]

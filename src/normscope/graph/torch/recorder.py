@@ -52,6 +52,8 @@ FILLS = frozenset(
 )
 # In-place, but of the tensor's shape only: what it was before can no longer be seen from it.
 RESHAPES = frozenset(["t", "transpose", "swapaxes", "swapdims", "squeeze", "unsqueeze"])
+# The same, and nothing else about it: pooling names the strides of a 1 × 1 map anew, for one.
+RESTRIDES = "as_strided"
 NOWHERE = Location([], None)
 
 
@@ -88,6 +90,9 @@ class Recorder:
         named = bind(sig, args, kwargs)
         results = [t for t in flat(result) if not is_lazy(t)]
         if sig.name in FRESH:
+            return
+        if sig.name == RESTRIDES and "self" in sig.written:
+            self._values.reshaped(named["self"])
             return
         if sig.name in FILLS and "self" in sig.written:
             self._fill(sig.name, named)
