@@ -74,7 +74,11 @@ def report_metric(name: str, value: float, step: int | None = None) -> None:
         value: the number, in whatever unit the name implies.
         step: when; the current step of training by default.
     """
-    # Outside an observed run the observer was never imported, and then there is nobody to tell.
+    # Outside an observed run and a trial nobody was imported who could be told.
+    trial = sys.modules.get("normscope.trials.outcome")
+    run = trial.current() if trial is not None and hasattr(trial, "current") else None
+    if run is not None:
+        run.metric(name, float(value), step)
     observer = sys.modules.get("normscope.record.torch")
     active = observer.active() if observer is not None and hasattr(observer, "active") else None
     if active is not None:

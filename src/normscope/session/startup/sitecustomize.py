@@ -22,7 +22,10 @@ def _start() -> None:
     # The very package that the parent runs, wherever the parent had it from.
     sys.path.insert(0, settings["package"])
     try:
-        from normscope.session import child
+        if "arm" in settings:
+            from normscope.trials import child
+        else:
+            from normscope.session import child
     finally:
         sys.path.remove(settings["package"])
     child.start(settings)

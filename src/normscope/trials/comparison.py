@@ -1,0 +1,146 @@
+"""Paired comparisons of arms with the script as it is: differences, intervals, and when to say nothing.
+
+Runs of one seed share everything but the arm, so the difference of a pair has less noise than either run. Student's t on
+the differences; the level is shared out over all arms that are compared (Bonferroni), so that the chance of one false
+"better" or "worse" among them is at most 5 %. An interval excludes 0 exactly when the difference is called significant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+LEVEL = 0.05
+Outcome = Literal["better", "worse", "no significant difference", "not compared"]
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """One arm against the script as it is, in the metric's own unit.
+
+    `difference` is the mean over seeds of arm − as-is, between `low` and `high` with 95 % confidence over all arms together; None
+    below two pairs, or where `reason` says why nothing may be concluded. `p` is adjusted likewise.
+    """
+
+    arm: str
+    pairs: int
+    mean: float | None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    outcome: Outcome = "not compared"
+    reason: str = ""
+
+
+def compared(
+    values: Mapping[str, Mapping[int, float]],
+    reference: str,
+    *,
+    higher_is_better: bool = True,
+    level: float = LEVEL,
+) -> list[Compared]:
+    """Every arm against `reference`; `values[arm][seed]` are the finished runs' metrics. In the order of `values`."""
+    base = values.get(reference, {})
+    others = [a for a in values if a != reference]
+    refusal = seeds_without_effect(list(base.values()))
+    return [
+        _compared(a, base, values[a], max(1, len(others)), level, refusal, higher_is_better)
+        for a in others
+    ]
+
+
+def seeds_without_effect(values: Sequence[float]) -> str:
+    """Why nothing may be concluded from the unchanged runs; empty when it may.
+
+    Runs that coincide were not moved by their seeds: the spread that an interval rests on is missing.
+    """
+    if len(values) > 1 and len(set(values)) == 1:
+        return f"the {len(values)} unchanged runs all gave {values[0]:g}: the seeds change nothing, or the metric is too coarse"
+    return ""
+
+
+def _compared(
+    arm: str,
+    base: Mapping[int, float],
+    own: Mapping[int, float],
+    family: int,
+    level: float,
+    refusal: str,
+    higher_is_better: bool,
+) -> Compared:
+    mean = _mean(list(own.values())) if own else None
+    pairs = [own[s] - base[s] for s in sorted(own.keys() & base.keys())]
+    known = [d for d in pairs if math.isfinite(d)]
+    if len(known) < len(pairs):
+        refusal = (
+            refusal
+            or f"{len(pairs) - len(known)} of {len(pairs)} pairs hold a metric that is no number"
+        )
+    if len(known) < 2 or refusal:
+        few = "" if len(known) > 1 else f"{len(known)} pairs of runs: at least 2 are needed"
+        difference = _mean(known) if known else None
+        return Compared(
+            arm=arm, pairs=len(known), mean=mean, difference=difference, reason=refusal or few
+        )
+    difference, error = _mean(known), _standard_error(known)
+    if error == 0:
+        return _coinciding(arm, known, mean)
+    low, high, p = _student(difference, error, len(known) - 1, level / family)
+    p = min(1.0, p * family)
+    if low <= 0 <= high:
+        outcome: Outcome = "no significant difference"
+    else:
+        outcome = "better" if (difference > 0) == higher_is_better else "worse"
+    return Compared(
+        arm=arm,
+        pairs=len(known),
+        mean=mean,
+        difference=difference,
+        low=low,
+        high=high,
+        p=p,
+        outcome=outcome,
+    )
+
+
+def _coinciding(arm: str, differences: list[float], mean: float | None) -> Compared:
+    """Pairs that all differ by the same: by nothing, or by a step of a metric too coarse to show any spread."""
+    [difference] = set(differences)
+    if difference == 0:
+        return Compared(
+            arm=arm,
+            pairs=len(differences),
+            mean=mean,
+            difference=0.0,
+            low=0.0,
+            high=0.0,
+            p=1.0,
+            outcome="no significant difference",
+            reason="every run gave what the unchanged one gave",
+        )
+    reason = f"all {len(differences)} pairs differ by {difference:g}: the metric is too coarse to show their spread"
+    return Compared(
+        arm=arm, pairs=len(differences), mean=mean, difference=difference, reason=reason
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    middle = _mean(values)
+    return math.sqrt(math.fsum((v - middle) ** 2 for v in values) / (len(values) - 1) / len(values))
+
+
+def _student(mean: float, error: float, freedom: int, level: float) -> tuple[float, float, float]:
+    """Ends of the two-sided interval at 1 − `level`, and the p-value of a mean of 0."""
+    from scipy import stats
+
+    student: Any = stats.t
+    t = float(student.ppf(1 - level / 2, freedom))
+    p = 2 * float(student.sf(abs(mean) / error, freedom))
+    return mean - t * error, mean + t * error, p

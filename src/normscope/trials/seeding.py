@@ -1,0 +1,102 @@
+# pyright: basic
+"""Every seed that a script gives is moved by the trial's, in Python, NumPy, PyTorch and Keras alike."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+# Where a trial's seeds begin: far from each other, so that `seed` and `seed + 1` in a script do not meet another trial's.
+STRIDE = 1_000_003
+LARGEST = 2**32 - 1
+
+
+def offset_of(seed: int) -> int:
+    """0 for the first: that run is the script's own, bit for bit."""
+    return seed * STRIDE
+
+
+def moved(seed: Any, offset: int) -> Any:
+    """A seed that is a whole number, moved within what every generator takes; anything else as it is."""
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        return seed
+    return (seed + offset) % LARGEST if 0 <= seed <= LARGEST else seed + offset
+
+
+def of_python(offset: int) -> None:
+    """`random.seed`; a script that never seeds gets what the other arms of this trial get."""
+    random.seed(offset)
+    random.seed = _wrapped(random.seed, offset)
+
+
+def of_numpy(numpy: Any, offset: int) -> None:
+    """`numpy.random.seed`, `default_rng`, `SeedSequence` and `RandomState`."""
+    made = numpy.random
+    made.seed(offset % LARGEST)
+    made.seed = _wrapped(made.seed, offset)
+    made.default_rng = _wrapped(made.default_rng, offset)
+    made.RandomState = _seeded(made.RandomState, offset)
+
+
+def of_torch(torch: Any, offset: int) -> None:
+    """`torch.manual_seed`, those of devices, and `torch.Generator().manual_seed`.
+
+    PyTorch starts from a fixed seed of its own, so that a script that never seeds is moved from there.
+    """
+    if offset == 0:
+        return
+    torch.default_generator.manual_seed(torch.default_generator.initial_seed() + offset)
+    for place in (torch, torch.cuda, getattr(torch, "mps", None), getattr(torch, "xpu", None)):
+        for name in ("manual_seed", "manual_seed_all"):
+            if (function := getattr(place, name, None)) is not None:
+                setattr(place, name, _wrapped(function, offset))
+    # The device functions are called by `torch.manual_seed` itself, with a seed that has been moved already.
+    torch.random.manual_seed = torch.manual_seed
+    torch.Generator = _generator(torch.Generator, offset)
+
+
+def _wrapped(function: Callable[..., Any], offset: int) -> Callable[..., Any]:
+    @wraps(function)
+    def seeded(seed: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return function(moved(seed, offset), *args, **kwargs)
+
+    return seeded
+
+
+def _seeded(kind: type[Any], offset: int) -> type[Any]:
+    """A subclass that moves the seed it is built with, and passes for the class itself."""
+
+    class Seeded(kind, metaclass=_passing_for(kind)):
+        def __init__(self, seed: Any = None) -> None:
+            super().__init__(moved(seed, offset))
+
+        def seed(self, seed: Any = None) -> None:
+            super().seed(moved(seed, offset))
+
+    return _disguised(Seeded, kind)
+
+
+def _generator(kind: type[Any], offset: int) -> type[Any]:
+    class Generator(kind, metaclass=_passing_for(kind)):
+        def manual_seed(self, seed: Any) -> Any:
+            return super().manual_seed(moved(seed, offset))
+
+    return _disguised(Generator, kind)
+
+
+def _passing_for(kind: type[Any]) -> type[Any]:
+    """Instances of the original class, which libraries have made or make, count as instances of its stand-in."""
+
+    class Meta(type(kind)):
+        def __instancecheck__(cls, value: object) -> bool:
+            return isinstance(value, kind)
+
+    return Meta
+
+
+def _disguised(kind: type[Any], original: type[Any]) -> type[Any]:
+    kind.__name__, kind.__qualname__ = original.__name__, original.__qualname__
+    kind.__module__, kind.__doc__ = original.__module__, original.__doc__
+    return kind

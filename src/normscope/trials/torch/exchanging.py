@@ -1,0 +1,170 @@
+# pyright: basic
+"""Norm layers exchanged in a running script, when its optimizer is built or at the first use, wherever they are held."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import torch
+from normscope.errors import NormscopeError
+from normscope.nn import BatchRenorm, FrozenBatchNorm, GhostBatchNorm
+from normscope.repairs.conversion.besides import besides
+from normscope.repairs.conversion.groups import LEAST, groups_for
+from normscope.repairs.conversion.targets import BUFFERS, take_over
+from normscope.trials.outcome import give_up
+from normscope.trials.torch.becoming import become
+from normscope.trials.torch.first_batch import FirstBatchMap
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Make = Callable[[_BatchNorm], nn.Module]
+# Shares of a run of about 130 000 steps in the paper: 5 000, 40 000 and 25 000 steps (Ioffe 2017, section 3.1).
+WARMUP, R_RELAXED, D_RELAXED = 0.04, 0.3, 0.19
+
+
+def refuse(reason: str) -> NoReturn:
+    """The arm cannot be tried: the run ends here."""
+    give_up(reason)
+
+
+class Touch:
+    """Does something to every batch norm that lives, and to later ones before they are first used; `count` tells to how many."""
+
+    def __init__(self, touch: Callable[[_BatchNorm], None]) -> None:
+        self._touch = touch
+        self._pending = True
+        self._done: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self.count = 0
+
+    def install(self) -> None:
+        """Look again whenever a norm was built and a module is called."""
+        init = nn.modules.batchnorm._NormBase.__init__
+        touch = self
+
+        def noted(self: Any, *args: Any, **kwargs: Any) -> None:
+            touch._pending = True
+            init(self, *args, **kwargs)
+
+        def before_use(module: nn.Module, inputs: Any) -> None:
+            del module, inputs
+            if touch._pending:
+                touch.all()
+
+        nn.modules.batchnorm._NormBase.__init__ = noted
+        nn.modules.module.register_module_forward_pre_hook(before_use)
+
+    def all(self) -> None:
+        """All that there are now: copies and loaded ones, which nobody built, are found as well.
+
+        By their type itself: asking some objects what they are instances of runs code of theirs.
+        """
+        for thing in gc.get_objects():
+            if issubclass(type(thing), _BatchNorm) and thing not in self._done:
+                self._done.add(thing)
+                self._touch(thing)
+                self.count += 1
+        self._pending = False  # what was built meanwhile is ours
+
+
+class Exchange(Touch):
+    """Exchanges every batch norm for what `make` gives."""
+
+    def __init__(self, make: Make) -> None:
+        super().__init__(lambda norm: _exchanged(norm, make))
+
+
+def _exchanged(norm: _BatchNorm, make: Make) -> None:
+    try:
+        more = besides(norm)
+        new = kept(norm, make(norm))
+    except NormscopeError as reason:
+        refuse(f"a {type(norm).__name__} cannot be exchanged: {reason}")
+    become(norm, nn.Sequential(OrderedDict([("norm", new), *more])) if more else new)
+
+
+def kept(norm: _BatchNorm, new: nn.Module) -> nn.Module:
+    """The new layer with the parameters, buffers and mode of the old one."""
+    return take_over(new, norm)
+
+
+def maker(kind: str, value: float | None, steps: int | None) -> Make:
+    """How a batch norm becomes what the arm wants; `steps` of the unchanged run, for schedules."""
+    match kind:
+        case "group":
+            return lambda norm: _grouped(norm, int(value or 32))
+        case "layer":
+            return lambda norm: _grouped(norm, 1)
+        case "instance":
+            return lambda norm: _grouped(norm, norm.num_features)
+        case "renorm":
+            return lambda norm: _renorm(norm, steps)
+        case "ghost":
+            return lambda norm: GhostBatchNorm(norm.num_features, int(value or 32), **_words(norm))
+        case "none":
+            return lambda norm: _without(norm)
+        case _:
+            raise ValueError(f"the arm {kind} exchanges no layer")
+
+
+def frozen(norm: _BatchNorm) -> nn.Module:
+    """Its statistics as they are, from now on; γ and β learn on."""
+    return FrozenBatchNorm(norm.num_features, **_words(norm), trainable_affine=True)
+
+
+def _words(norm: _BatchNorm) -> dict[str, Any]:
+    return {"eps": norm.eps, "momentum": norm.momentum, "affine": norm.affine}
+
+
+def _grouped(norm: _BatchNorm, groups: int) -> nn.Module:
+    """As many groups as divide the channels; how many fit the positions is known at the first call."""
+    channels = norm.num_features
+    whole = next(g for g in range(min(groups, channels), 0, -1) if channels % g == 0)
+    made = nn.GroupNorm(whole, channels, norm.eps, norm.affine)
+    made.register_load_state_dict_pre_hook(_without_statistics)
+    each = groups == channels
+
+    def fit(module: Any, inputs: tuple[Any, ...]) -> None:
+        handle.remove()
+        positions = inputs[0][0, 0].numel()
+        if each and positions < LEAST:
+            refuse(
+                f"a channel of one sample has {positions} values somewhere: normalizing them among themselves would erase them"
+            )
+        if not each:
+            try:
+                module.num_groups = groups_for(channels, positions, groups)
+            except NormscopeError as reason:
+                refuse(str(reason))
+
+    handle = made.register_forward_pre_hook(fit)
+    return made
+
+
+def _renorm(norm: _BatchNorm, steps: int | None) -> nn.Module:
+    """With the paper's schedule, shortened to the run's length where that is known."""
+    if not steps:
+        return BatchRenorm(norm.num_features, **_words(norm))
+    return BatchRenorm(
+        norm.num_features,
+        **_words(norm),
+        warmup=int(WARMUP * steps),
+        r_steps=max(1, int(R_RELAXED * steps)),
+        d_steps=max(1, int(D_RELAXED * steps)),
+    )
+
+
+def _without(norm: _BatchNorm) -> nn.Module:
+    return FirstBatchMap(norm.num_features, **_words(norm), trainable_affine=True)
+
+
+def _without_statistics(
+    module: nn.Module, state: dict[str, torch.Tensor], prefix: str, *rest: Any
+) -> None:
+    """A checkpoint of a batch norm loads: what this layer has no place for is left out."""
+    del module, rest
+    for name in BUFFERS:
+        state.pop(prefix + name, None)
