@@ -19,8 +19,8 @@ from torch import nn
 import normscope.record.torch
 from normscope.graph import torch as graph
 from normscope.record import schedule, store
+from normscope.record.guard import guarded
 from normscope.record.torch import live, observe
-from normscope.record.torch.guard import guarded
 
 BROKEN = "broken on purpose"
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from normscope.record.recording import Layer, Recording
-from normscope.record.torch.buffers import Reading, series
+from normscope.record.series import Reading, series
 from normscope.record.torch.layers import NormLayer
 from record.conftest import Observing
 from record.loops import evaluate, sgd, train

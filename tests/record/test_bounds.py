@@ -10,14 +10,15 @@ import pytest
 import torch
 
 from normscope.graph.model import Site
+from normscope.record import polling, series
+from normscope.record import timeline as timelines
+from normscope.record.polling import Polling
 from normscope.record.recording import SERIES, Layer, Model
 from normscope.record.schedule import Schedule
 from normscope.record.store import Store, load
-from normscope.record.torch import buffers, forwards, polling, scalars
-from normscope.record.torch.forwards import Forward, Timeline
+from normscope.record.timeline import Forward, Timeline
+from normscope.record.torch import scalars
 from normscope.record.torch.layers import NormLayer
-from normscope.record.torch.polling import Polling
-from normscope.record.torch.registry import Registry
 from normscope.record.torch.roots import Root
 from normscope.record.torch.scalars import ScalarSeries
 
@@ -61,13 +62,12 @@ def test_readings_in_pairs(store: Store, monkeypatch: pytest.MonkeyPatch) -> Non
     zero, one = np.zeros(1), np.ones(1)
     start = np.array([0])
     table = np.zeros((len(SERIES), 1), np.float32)
-    monkeypatch.setattr(
-        buffers,
-        "read",
-        lambda _, step: buffers.Reading(step, [layer], start, zero, one, [step], [0.1], [1e-7]),
-    )
-    monkeypatch.setattr(buffers, "series", lambda new, old: table + new.step)
-    reader = Polling(store, Registry(), Schedule(1.0))
+
+    def read(step: int) -> series.Reading:
+        return series.Reading(step, [layer], start, zero, one, [step], [0.1], [1e-7])
+
+    monkeypatch.setattr(series, "series", lambda new, old: table + new.step)
+    reader = Polling(store, read, Schedule(1.0))
     taken = [s + i for s in range(0, STEPS, 20) for i in (1, 2)]
     for number, step in enumerate([0, *taken]):
         reader.poll(step)
@@ -101,8 +101,8 @@ def test_forwards_of_every_size(store: Store) -> None:
     store.flush()
     assert size(store) < 8 << 20
     r = load(store.path)
-    assert len(r.patterns) <= forwards.MOST_PATTERNS + 20
-    assert len(r.spans) <= forwards.MOST_SPANS + forwards.MOST_PATTERNS
+    assert len(r.patterns) <= timelines.MOST_PATTERNS + 20
+    assert len(r.spans) <= timelines.MOST_SPANS + timelines.MOST_PATTERNS
     assert sum(s.forwards for s in r.spans) == STEPS
     assert all(s.pattern in r.patterns for s in r.spans)
     assert (r.spans[0].first_step, max(s.last_step for s in r.spans)) == (0, STEPS - 1)

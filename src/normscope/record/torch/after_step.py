@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from normscope.record.torch.guard import guarded
+from normscope.record.guard import guarded
 
 if TYPE_CHECKING:
     from normscope.record.torch.observer import Observer

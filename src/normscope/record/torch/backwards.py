@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from normscope.record.guard import guarded
+from normscope.record.timeline import Forward
 from normscope.record.torch import live
-from normscope.record.torch.forwards import Forward
-from normscope.record.torch.guard import guarded
 from normscope.record.torch.roots import Root
 
 if TYPE_CHECKING:

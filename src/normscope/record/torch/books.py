@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from normscope.record.guard import guarded
 from normscope.record.recording import Event
-from normscope.record.torch.guard import guarded
 
 if TYPE_CHECKING:
     from normscope.record.torch.observer import Observer

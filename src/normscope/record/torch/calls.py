@@ -12,7 +12,7 @@ import torch
 
 from normscope.record.recording import Event
 from normscope.record.store import Store
-from normscope.record.torch.forwards import Forward
+from normscope.record.timeline import Forward
 from normscope.record.torch.layers import NormLayer
 from normscope.record.torch.norms import is_fresh
 from normscope.record.torch.per_call import NONE, PerCall

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from normscope.graph.torch import Capture
-from normscope.record.torch.guard import guarded
+from normscope.record.guard import guarded
 from normscope.record.torch.roots import Root
 
 if TYPE_CHECKING:

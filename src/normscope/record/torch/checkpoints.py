@@ -14,9 +14,9 @@ from torch.compiler import is_compiling
 from torch.nn.modules.module import _IncompatibleKeys
 
 from normscope.graph.model import Site
+from normscope.record.guard import guarded
 from normscope.record.recording import Layer, Loaded
 from normscope.record.torch import live
-from normscope.record.torch.guard import guarded
 from normscope.record.torch.norms import kind_of
 from normscope.record.torch.stack import user_site
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from normscope.graph.model import Site
 from normscope.record.recording import Contrast
+from normscope.record.series import TOLERANCE
 from normscope.record.store import Store
-from normscope.record.torch.buffers import TOLERANCE
 from normscope.record.torch.layers import NormLayer
 
 MOST_CALLS = 12  # of one layer in one step that are told apart

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from normscope.record.guard import guarded
+from normscope.record.timeline import Forward
 from normscope.record.torch import targets
-from normscope.record.torch.forwards import Forward
-from normscope.record.torch.guard import guarded
 from normscope.record.torch.roles import PLAIN
 
 if TYPE_CHECKING:

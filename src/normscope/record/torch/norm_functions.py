@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from normscope.record.torch.guard import guarded
+from normscope.record.guard import guarded
 from normscope.record.torch.roles import PLAIN
 
 if TYPE_CHECKING:

@@ -19,9 +19,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from normscope.record.polling import Polling
 from normscope.record.schedule import Schedule
 from normscope.record.store import Store
-from normscope.record.torch import constructors, live, patches
+from normscope.record.timeline import Timeline
+from normscope.record.torch import buffers, constructors, live, patches
 from normscope.record.torch.after_step import AfterStep
 from normscope.record.torch.backwards import Backwards
 from normscope.record.torch.batches import KeptBatches
@@ -29,14 +31,12 @@ from normscope.record.torch.books import Books
 from normscope.record.torch.calls import NormCalls
 from normscope.record.torch.capturing import GraphCapture
 from normscope.record.torch.checkpoints import Checkpoints
-from normscope.record.torch.forwards import Timeline
 from normscope.record.torch.gradients import GradientSeries
 from normscope.record.torch.losses import Losses
 from normscope.record.torch.norm_functions import NormFunctions
 from normscope.record.torch.outermost import Outermost
 from normscope.record.torch.per_call import PerCall
 from normscope.record.torch.places import Places
-from normscope.record.torch.polling import Polling
 from normscope.record.torch.registry import Registry
 from normscope.record.torch.routine import Routine
 from normscope.record.torch.scalars import ScalarSeries
@@ -68,7 +68,9 @@ class Observer:
         self.scalars = ScalarSeries(store)
         self.gradients = GradientSeries(self)
         self.stand_ins = StandIns(self)
-        self.polling = Polling(store, self.registry, self.schedule)
+        self.polling = Polling(
+            store, lambda step: buffers.read(self.registry.own_layers(), step), self.schedule
+        )
         self.steps = Steps(self)
         self.per_call = PerCall(self)
         self.routine = Routine(self)

@@ -16,9 +16,9 @@ from torch._C import _functorch  # pyright: ignore[reportMissingModuleSource, re
 from torch.compiler import is_compiling
 
 from normscope.graph.torch import tensors_of
+from normscope.record.guard import guarded
+from normscope.record.timeline import Forward
 from normscope.record.torch import live, roles
-from normscope.record.torch.forwards import Forward
-from normscope.record.torch.guard import guarded
 from normscope.record.torch.roots import Root
 from normscope.record.torch.stack import user_site
 

@@ -18,7 +18,7 @@ from normscope.record.torch.layers import NormLayer
 from normscope.record.torch.norms import is_lazy
 
 if TYPE_CHECKING:
-    from normscope.record.torch.forwards import Forward
+    from normscope.record.timeline import Forward
     from normscope.record.torch.observer import Observer
 
 NONE = object()  # no running mean

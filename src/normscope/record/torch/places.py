@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from normscope.graph.model import Site
 from normscope.graph.torch.location import shown
+from normscope.record.guard import guarded
 from normscope.record.recording import Layer
 from normscope.record.torch import patches
-from normscope.record.torch.guard import guarded
 from normscope.record.torch.norms import clean_path, kind_of
 from normscope.record.torch.roots import Root
 from normscope.record.torch.stack import OURS, is_library
@@ -105,14 +105,18 @@ class Places:
 
     @guarded
     def called(self, root: Root, site: Site | None, frame: FrameType) -> None:
-        """A model is called by `frame`, in the line `site`."""
+        """A model is called by `frame`, in the line `site`; a compiled one through its wrapper."""
         if (site, root.record.id) in self._sites:
             return
         self._sites.add((site, root.record.id))
-        code = frame.f_code
-        if is_library(code.co_filename):
-            return
-        written = self._at(Spot(code, frame.f_lasti, code), "forward")
+        caller, last = frame, None
+        while caller is not None and is_library(caller.f_code.co_filename):
+            last, caller = caller, caller.f_back
+        if caller is None or (
+            last is not None and not isinstance(last.f_locals.get("self"), nn.Module)
+        ):
+            return  # a library calls the model, not a wrapper of it that the user called
+        written = self._at(Spot(caller.f_code, caller.f_lasti, caller.f_code), "forward")
         if written is not None:
             self._add(written, Member(root.record.id, ""))
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from normscope.record.torch.forwards import Forward
+from normscope.record.timeline import Forward
 from normscope.record.torch.roots import Root
 
 PLAIN = (torch.Tensor, nn.Parameter)

@@ -20,7 +20,7 @@ from weakref import ref as ref_to
 from torch import Size, Tensor, is_grad_enabled, nn
 
 from normscope.record.recording import Span
-from normscope.record.torch.forwards import Forward
+from normscope.record.timeline import Forward
 
 if TYPE_CHECKING:
     from normscope.record.torch.observer import Observer

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from normscope.record.timeline import Forward
 from normscope.record.torch.batches import Kept
-from normscope.record.torch.forwards import Forward
 from normscope.record.torch.roles import PLAIN
 from normscope.record.torch.roots import Root
 

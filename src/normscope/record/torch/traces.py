@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from normscope.record.torch.forwards import Forward
-from normscope.record.torch.guard import guarded
+from normscope.record.guard import guarded
+from normscope.record.timeline import Forward
 from normscope.record.torch.layers import NormLayer
 from normscope.record.torch.norms import norms_in
 from normscope.record.torch.stack import user_site

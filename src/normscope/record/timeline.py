@@ -3,17 +3,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from normscope.graph.model import Site
-from normscope.record.recording import Call, ForwardKind, Pattern, Span
+from normscope.record.recording import Call, ForwardKind, Model, Pattern, Span
 from normscope.record.store import Store
-from normscope.record.torch.layers import NormLayer
-from normscope.record.torch.roots import Root
 
 MOST_SPANS = 4096
 MOST_PATTERNS = 1024
 PATIENCE = 3  # steps of others after which an unused forward is taken for inference
+
+
+class Root(Protocol):
+    """A model as an observer follows it: what its timeline needs of it."""
+
+    record: Model
+    pending: deque[Any]
+    open_spans: dict[tuple[str, Any], int]
+    last_block: Any
+
+
+class Norm(Protocol):
+    """A norm layer as an observer holds it."""
+
+    last_forward: Any
 
 
 class Forward:
@@ -37,7 +52,7 @@ class Forward:
     )
 
     def __init__(
-        self, root: Root, training: bool, step: int, activity: int, site: Site | None
+        self, root: Any, training: bool, step: int, activity: int, site: Site | None
     ) -> None:
         self.root = root
         self.training = training
@@ -54,7 +69,7 @@ class Forward:
         self.producers: list[Forward] = []
         self.span: Span | None = None
 
-    def add(self, layer: NormLayer, call: tuple[Any, ...]) -> None:
+    def add(self, layer: Norm, call: tuple[Any, ...]) -> None:
         self.calls.append(call)
         layer.last_forward = self
 
@@ -62,8 +77,11 @@ class Forward:
 class Timeline:
     """Commits forwards to spans, each model's in the order in which they ran."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, first: int = 0) -> None:
         self.store = store
+        self.first = (
+            first  # number of the first span and pattern: observers of one run share a file
+        )
         self.spans: list[Span] = []
         self.patterns: dict[tuple[Any, ...], Pattern] = {}
         self._merged: dict[tuple[int, ForwardKind], int] = {}
@@ -113,9 +131,9 @@ class Timeline:
                 producer.feeding = True
             else:
                 producer.span.feeding += 1
-        self.store.put("span", index, span)
+        self.store.put("span", self.first + index, span)
 
-    def finish(self, roots: list[Root], steps: int) -> None:
+    def finish(self, roots: Sequence[Root], steps: int) -> None:
         """Commit the rest, and say of each model's last block that nothing came after it."""
         for root in roots:
             self.resolve(root, steps=steps, finished=True)
@@ -125,7 +143,7 @@ class Timeline:
         for i, span in enumerate(self.spans):
             if span.last_step != steps or span.kind == "training":
                 span.after_end = 0
-            self.store.put("span", i, span)
+            self.store.put("span", self.first + i, span)
 
     def repeat(self, forward: Forward, times: int, *, activity: int) -> None:
         """Training forwards like `forward`, the first of them at its step, ran so many times, each followed by a step."""
@@ -141,7 +159,7 @@ class Timeline:
         span.after_end = 1
         batch_stats = any(c[1] for c in forward.calls)
         root.last_block = (span, ("training", activity, batch_stats))
-        self.store.put("span", index, span)
+        self.store.put("span", self.first + index, span)
 
     def _end_block(self, root: Root, kind: ForwardKind, batch_stats: bool) -> None:
         if root.last_block is None:
@@ -193,7 +211,7 @@ class Timeline:
         pattern = self.patterns.get(key)
         if pattern is None:
             pattern = Pattern(
-                len(self.patterns),
+                self.first + len(self.patterns),
                 forward.root.record.id,
                 forward.training,
                 tuple(Call(*c) for c in calls),

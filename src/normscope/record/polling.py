@@ -1,17 +1,16 @@
-# pyright: basic
 """Reading the running statistics while the purse affords it, in pairs of consecutive steps, as many as the file should hold."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 
 import numpy as np
 
+from normscope.record import series as numbers
 from normscope.record.recording import Event
 from normscope.record.schedule import Schedule
 from normscope.record.store import Store
-from normscope.record.torch import buffers
-from normscope.record.torch.registry import Registry
 
 MOST = 1024
 
@@ -19,11 +18,16 @@ MOST = 1024
 class Polling:
     """When to read, what to keep of it, and the first sign of numbers that are not finite."""
 
-    def __init__(self, store: Store, registry: Registry, schedule: Schedule) -> None:
+    def __init__(
+        self,
+        store: Store,
+        read: Callable[[int], numbers.Reading | None],
+        schedule: Schedule,
+    ) -> None:
         self.store = store
-        self.registry = registry
+        self._read = read
         self.schedule = schedule
-        self._latest: buffers.Reading | None = None
+        self._latest: numbers.Reading | None = None
         self._steps: list[int] = []
         self._cost = 1e-4  # seconds for one reading, learned as the run goes on
         self._pair = False
@@ -45,12 +49,12 @@ class Polling:
         if self._latest is not None and self._latest.step == step:
             return []  # the end of the run, right after its last step's own reading
         began = perf_counter()
-        reading = buffers.read(self.registry.own_layers(), step)
+        reading = self._read(step)
         if reading is None:
             return []
-        table = buffers.series(reading, self._latest)
+        table = numbers.series(reading, self._latest)
         since = self._latest.step if self._latest is not None else None
-        events = [e for e in buffers.nonfinite(reading, since) if e.layer not in self._told]
+        events = [e for e in numbers.nonfinite(reading, since) if e.layer not in self._told]
         self._told |= {e.layer for e in events if e.layer is not None}
         ids = np.array([x.record.id for x in reading.layers], dtype=np.int32)
         self.store.put_poll(step, ids, table)
