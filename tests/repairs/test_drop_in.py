@@ -9,7 +9,7 @@ from torch.optim import swa_utils
 from torch.utils.data import DataLoader, TensorDataset
 
 from normscope.errors import NormscopeError
-from normscope.repairs.drop_in import update_bn, update_bn_stats
+from normscope.repairs.recalibration import update_bn, update_bn_stats
 from repairs.models import inputs, mlp
 
 

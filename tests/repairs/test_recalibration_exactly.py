@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from normscope.repairs import batches as feeding
 from normscope.repairs import recalibrate
-from normscope.repairs.ordering import groups_of
+from normscope.repairs.recalibration import batches as feeding
+from normscope.repairs.recalibration.ordering import groups_of
 from repairs.models import Residual, inputs, mlp
 
 # relu(z) of a standard normal z: mean 1/√(2π), variance ½ − 1/(2π).

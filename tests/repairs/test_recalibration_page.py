@@ -5,7 +5,7 @@ from pathlib import Path
 
 from normscope.cli import COMMANDS
 from normscope.concepts.recalibration import COMMAND
-from normscope.repairs import drop_in
+from normscope.repairs.recalibration import drop_in
 from normscope.repairs.table import REPAIRS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "recalibration.md"

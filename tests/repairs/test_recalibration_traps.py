@@ -6,7 +6,7 @@ from torch import nn
 
 from normscope.errors import NormscopeError
 from normscope.repairs import recalibrate
-from normscope.repairs.drop_in import update_bn, update_bn_stats
+from normscope.repairs.recalibration.drop_in import update_bn, update_bn_stats
 from repairs.models import inputs, mlp, seen_by, state_of
 
 

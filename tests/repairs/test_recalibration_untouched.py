@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from normscope.errors import NormscopeError
-from normscope.repairs import installing, recalibrate
+from normscope.repairs import recalibrate
+from normscope.repairs.recalibration import installing
 from repairs.models import inputs, mlp, random_states, state_of
 
 LOSS = nn.MSELoss()

@@ -16,7 +16,7 @@ from normscope.graph.torch import tensors_of
 from normscope.probes.replay import batch_norms, set_mode, to_device
 from normscope.probes.untouched import untouched
 from normscope.repairs.certificate import Difference
-from normscope.repairs.certifying import distance
+from normscope.repairs.recalibration.certifying import distance
 
 State = Mapping[str, torch.Tensor]
 

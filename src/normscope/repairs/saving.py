@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from normscope.errors import NormscopeError
-from normscope.repairs.choosing import user_model
+from normscope.repairs.recalibration.choosing import user_model
 
 SAFE, PICKLED = (".safetensors",), (".pt", ".pth", ".bin")
 

@@ -58,19 +58,19 @@ class Plan:
 
 
 def wanted(findings: Iterable[Finding], codes: Sequence[str] = ()) -> list[Finding]:
-    """The findings that an edit is looked for: causes, not their symptoms; remarks only where the function stays the same.
+    """The findings that an edit is looked for: causes, not their symptoms.
 
-    `codes` asks for others.
+    A remark is among them only where the function stays the same and nothing worse was found: one change at a time, for
+    even a bias less draws other initial weights. `codes` asks for others.
     """
+    findings = list(findings)
     found = [f for f in findings if f.code in EDITS]
     if codes:
         return [f for f in found if f.code in codes]
-    return [
-        f
-        for f in found
-        if f.explained_by is None
-        and (f.severity != "info" or any(r.kind == "exact" for r in f.repairs))
-    ]
+    causes = [f for f in found if f.explained_by is None]
+    worse = any(f.severity != "info" for f in findings)
+    exact = [f for f in causes if any(r.kind == "exact" for r in f.repairs)]
+    return [f for f in causes if f.severity != "info"] if worse else exact
 
 
 def plan(recording: Recording, findings: Iterable[Finding]) -> Plan:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import shlex
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
-from normscope.finding import Finding
+from normscope.diagnosis import Diagnosis
+from normscope.finding import Finding, Remedy
 from normscope.record.recording import Layer, Model, Recording
 from normscope.record.written import Written, WrittenKind
 from normscope.repairs.source.edits import (
@@ -30,6 +33,22 @@ def proposals(finding: Finding, recording: Recording) -> tuple[Proposal, ...]:
 def has_edit(finding: Finding, recording: Recording) -> bool:
     """Whether there is an edit, as far as the recording tells: the file itself is not read."""
     return any(not isinstance(p, Refusal) for p in proposals(finding, recording))
+
+
+def with_advice(diagnosis: Diagnosis) -> Diagnosis:
+    """The diagnosis whose findings name the command that shows their edit, where there is one."""
+    recording = diagnosis.recording
+    if not recording.file:
+        return diagnosis
+    command = f"normscope repair advice {shlex.quote(recording.file)}"
+    findings: list[Finding] = []
+    for finding in diagnosis.findings:
+        exact = any(r.kind == "exact" for r in finding.repairs)
+        if (finding.severity != "info" or exact) and has_edit(finding, recording):
+            remedy = Remedy("edit the source", "exact" if exact else "changes-function", command)
+            finding = replace(finding, repairs=(*finding.repairs, remedy))
+        findings.append(finding)
+    return replace(diagnosis, findings=tuple(findings))
 
 
 def keywords(finding: Finding) -> dict[str, str]:

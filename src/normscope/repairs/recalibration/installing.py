@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from normscope.errors import NormscopeError
 from normscope.probes.attribution import restore, stored
 from normscope.probes.population import install
-from normscope.repairs.estimating import Estimate
+from normscope.repairs.recalibration.estimating import Estimate
 
 
 def put(norms: Mapping[str, _BatchNorm], found: Estimate) -> None:

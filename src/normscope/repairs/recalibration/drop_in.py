@@ -12,8 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from normscope.errors import NormscopeError
 from normscope.probes.setup import Loader
 from normscope.repairs.certificate import Certificate
-from normscope.repairs.choosing import user_model
-from normscope.repairs.recalibration import recalibrate
+from normscope.repairs.recalibration.choosing import user_model
+from normscope.repairs.recalibration.recalibrating import recalibrate
 
 
 def update_bn(

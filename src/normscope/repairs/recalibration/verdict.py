@@ -17,7 +17,7 @@ from normscope.probes.replay import respond, set_mode
 from normscope.probes.results import Gap
 from normscope.probes.setup import Given
 from normscope.repairs.certificate import Score
-from normscope.repairs.estimating import Estimate
+from normscope.repairs.recalibration.estimating import Estimate
 
 BEYOND = 2.0  # standard errors: passed by chance in 2 of 100 cases
 

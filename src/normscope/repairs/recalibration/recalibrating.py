@@ -15,15 +15,15 @@ from normscope.probes.criteria import Criterion
 from normscope.probes.feeding import Fed, Forward
 from normscope.probes.setup import Given, Loader, Setup, prepared
 from normscope.probes.untouched import untouched
-from normscope.repairs.batches import SAMPLES, Feed, cut_short
 from normscope.repairs.certificate import Certificate, LeftAlone, Score
-from normscope.repairs.certifying import Outputs, changes, notes
-from normscope.repairs.choosing import Chosen, Names, choose, user_model
-from normscope.repairs.estimating import Estimate, Progress, layer_by_layer, one_pass
-from normscope.repairs.installing import put
-from normscope.repairs.ordering import groups_of
-from normscope.repairs.ranks import Ranks
-from normscope.repairs.verdict import halves, is_better, judged, score_of
+from normscope.repairs.recalibration.batches import SAMPLES, Feed, cut_short
+from normscope.repairs.recalibration.certifying import Outputs, changes, notes
+from normscope.repairs.recalibration.choosing import Chosen, Names, choose, user_model
+from normscope.repairs.recalibration.estimating import Estimate, Progress, layer_by_layer, one_pass
+from normscope.repairs.recalibration.installing import put
+from normscope.repairs.recalibration.ordering import groups_of
+from normscope.repairs.recalibration.ranks import Ranks
+from normscope.repairs.recalibration.verdict import halves, is_better, judged, score_of
 
 
 def recalibrate(

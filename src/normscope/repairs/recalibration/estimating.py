@@ -13,8 +13,8 @@ from normscope.probes.attribution import restore, stored
 from normscope.probes.feeding import Fed
 from normscope.probes.population import Moments, install
 from normscope.probes.replay import set_mode
-from normscope.repairs.batches import Feed
-from normscope.repairs.collecting import Collector, TooFewValuesError
+from normscope.repairs.recalibration.batches import Feed
+from normscope.repairs.recalibration.collecting import Collector, TooFewValuesError
 
 Progress = Callable[[int], None]  # is told the samples of each batch that has run
 

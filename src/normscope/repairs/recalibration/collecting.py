@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from normscope.errors import NormscopeError
 from normscope.probes.population import Moments
-from normscope.repairs.choosing import is_half
+from normscope.repairs.recalibration.choosing import is_half
 
 ROWS = 32  # calls for which room is made at once
 POOLED = 256  # calls between two poolings

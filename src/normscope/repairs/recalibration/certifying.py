@@ -12,9 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from normscope.graph.torch import tensors_of
 from normscope.probes.feeding import Fed
 from normscope.probes.population import Moments, install
-from normscope.repairs.batches import Feed, part_of
 from normscope.repairs.certificate import Difference, LayerChange
-from normscope.repairs.estimating import Estimate, outputs_of
+from normscope.repairs.recalibration.batches import Feed, part_of
+from normscope.repairs.recalibration.estimating import Estimate, outputs_of
 
 ROWS = 8  # samples whose outputs are compared, where a batch can be cut
 ENOUGH_SAMPLES = 1000  # Wu & Johnson 2021: from 10³ on recomputed statistics are near-optimal
