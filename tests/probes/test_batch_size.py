@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
-from normscope.probes import batch_size
+from normscope.probes import batch_size, plan
 from normscope.probes.answers.batch_size import Interval, SizeBias, smallest_safe
 from normscope.probes.by_depth import called
 from normscope.probes.recut import Pool
@@ -31,7 +31,7 @@ def data(samples=256, size=32):
     return list(zip(x.split(size), y.split(size), strict=True))
 
 
-def ask(model, batches, *, seconds=60.0, loss=None, **more):
+def ask(model, batches, *, seconds=600.0, loss=None, **more):
     loss = nn.CrossEntropyLoss() if loss is None else loss
     asked = given(batches, model, loss=loss, **more)
     return batch_size.measure(model, asked, model_id=0, name="Net", seconds=seconds)
@@ -142,24 +142,30 @@ def test_progress_grows_to_the_end():
     told = []
     model = mlp()
     asked = given(data(), model, loss=nn.CrossEntropyLoss())
-    batch_size.measure(model, asked, model_id=0, name="Net", progress=told.append)
+    batch_size.measure(model, asked, model_id=0, name="Net", seconds=600.0, progress=told.append)
     assert told == sorted(told)
     assert len(told) > 10
     assert told[-1] == 1.0
 
 
-def test_sizes_without_time_are_named():
-    class Slow(nn.Sequential):
-        def forward(self, x):
-            for _ in range(4):
-                super().forward(x)
-            return super().forward(x)
+@pytest.mark.parametrize(
+    ("seconds", "largest", "sets", "skipped"),
+    [(1e4, 256, 8, 0), (5.1, 256, 8, 0), (3, 128, 9, 1), (1.5, 64, 9, 2), (0.4, 32, 11, 4)],
+)
+def test_time_decides_on_sets_and_sizes(seconds, largest, sets, skipped, monkeypatch):
+    """With a millisecond a batch of any size, a cut of M samples into b costs M / b milliseconds.
 
-    answer = ask(Slow(*mlp()), data(2048), seconds=0.4)
-    asked = [s.size for s in answer.sizes]
-    every = sorted({*asked, *answer.skipped, answer.largest})
-    assert answer.skipped
-    assert every == [2**i for i in range(1, len(every) + 1)]
+    All sizes of K sets then take K (2 (M − 2) + 1) + 4 (M − 1) milliseconds: 5.09 seconds for M = 256 and K = 8.
+    """
+    monkeypatch.setattr(plan, "_time", lambda *_: 1e-3)
+    model = mlp()
+    pool = Pool(given(data(2048), model))
+    found = plan.planned(model, pool, [*model.parameters()], seconds=seconds, cuts=2, compared=2)
+    assert found.seconds <= seconds
+    assert sorted({*found.sizes, *found.skipped, found.largest}) == [2**i for i in range(1, 9)]
+    assert (found.largest, found.sets, len(found.skipped)) == (largest, sets, skipped)
+    divided = torch.cat(found.divided(pool.samples))
+    assert len(divided.unique()) == len(divided) == found.sets * found.largest
 
 
 def test_it_says_why_it_cannot_be_asked():
@@ -189,7 +195,7 @@ def test_a_model_that_returns_its_own_loss():
             return nn.functional.cross_entropy(self.body(x), y)
 
     model = Own()
-    answer = batch_size.measure(model, given(data(), model), model_id=0, name="Own")
+    answer = batch_size.measure(model, given(data(), model), model_id=0, name="Own", seconds=600.0)
     assert answer.sizes[0].bias.value > 0
 
 

@@ -7,13 +7,19 @@ import torch
 from torch import nn
 
 from normscope.errors import NormscopeError
-from normscope.probes import regularization
+from normscope.probes import effects, regularization
 from normscope.probes.regularizers import Arm, as_trained, dropless, noisy_norms
 from normscope.probes.setup import Setup, prepared
 from normscope.probes.step_size import step_size
 from probes.asking import mlp
 from probes.test_batch_size import data
 from probes.test_untouched import Talkative, same, state
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    """Time is ample, so that the number of steps is the same on any machine."""
+    monkeypatch.setattr(regularization, "MOST_STEPS", 15)
 
 
 def with_dropout(rate=0.5):
@@ -26,7 +32,7 @@ def asked(model, batches=None, **more):
     return prepared(Setup(model=model, train=batches or data(), **(facts | more)))
 
 
-def ask(model, batches=None, *, seconds=1.0, **more):
+def ask(model, batches=None, *, seconds=600.0, **more):
     return regularization.measure(asked(model, batches, **more), model_id=0, seconds=seconds)
 
 
@@ -36,7 +42,7 @@ def test_the_interval_of_paired_differences_holds_the_truth():
     for _ in range(400):
         rest = 0.5 * torch.randn(6, 200).double()
         of_seed, of_sample = 0.1 * torch.randn(6, 1).double(), torch.randn(1, 200).double()
-        found = regularization.paired(0.3 + of_seed + of_sample + rest)
+        found = effects.paired(0.3 + of_seed + of_sample + rest)
         held += found.low <= 0.3 <= found.high
     assert held >= 0.93 * 400
 
@@ -58,13 +64,13 @@ def test_the_loss_of_a_constant_answer():
     y = torch.tensor([0, 0, 1, 2]).repeat(8)
     x = torch.randn(32, 8)
     entropy = 0.5 * math.log(2) + 2 * 0.25 * math.log(4)
-    assert regularization.constant(asked(mlp(), [(x, y)]).train) == pytest.approx(entropy)
+    assert effects.constant(asked(mlp(), [(x, y)]).train) == pytest.approx(entropy)
     values = torch.randn(32, 3)
-    found = regularization.constant(asked(mlp(), [(x, values)], loss=nn.MSELoss()).train)
+    found = effects.constant(asked(mlp(), [(x, values)], loss=nn.MSELoss()).train)
     constant = nn.functional.mse_loss(values.mean(0).expand(32, 3), values)
     assert found == pytest.approx(float(constant), rel=1e-5)
     unknown = asked(mlp(), [(x, y)], loss=lambda out, t: out.square().mean())
-    assert regularization.constant(unknown.train) is None
+    assert effects.constant(unknown.train) is None
 
 
 class Every(nn.Module):
@@ -198,16 +204,16 @@ def test_the_model_is_left_as_it_was(fails_at, error):
     model.body(batches[0][0]).sum().backward()
     before = state(model)
     if fails_at is None:
-        regularization.measure(asking, model_id=0, seconds=0.5)
+        regularization.measure(asking, model_id=0, seconds=600.0)
     else:
         with pytest.raises(error):
-            regularization.measure(asking, model_id=0, seconds=5.0)
+            regularization.measure(asking, model_id=0, seconds=600.0)
     assert same(state(model), before)
 
 
 def test_progress_grows_to_the_end():
     told = []
-    regularization.measure(asked(mlp()), model_id=0, seconds=0.5, progress=told.append)
+    regularization.measure(asked(mlp()), model_id=0, seconds=600.0, progress=told.append)
     assert told == sorted(told)
     assert len(told) > 5
     assert told[-1] == pytest.approx(1.0)

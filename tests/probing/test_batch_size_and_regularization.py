@@ -25,9 +25,9 @@ def setup():
         nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2),
         nn.Linear(32, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10),
     )
-    train = [(x[i : i + 32], y[i : i + 32]) for i in range(0, 768, 32)]
+    train = [(x[i : i + 32], y[i : i + 32]) for i in range(0, 512, 32)]
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
-    for a, b in train * 3:
+    for a, b in train * 4:
         loss = nn.functional.cross_entropy(model(a), b)
         optimizer.zero_grad(); loss.backward(); optimizer.step()
     return {
@@ -56,7 +56,7 @@ def probe(tmp_path, monkeypatch, capsys):
 
 
 def test_batches_of_two_bend_the_gradient_and_of_32_do_not(probe):
-    report, recording = probe("batch-size", "mine.py:setup", "--seconds", "3")
+    report, recording = probe("batch-size", "mine.py:setup", "--seconds", "600")
     [answer] = recording.measurements["batch_size"]
     by_size = {s.size: s for s in answer.sizes}
     assert by_size[4].bias.low > by_size[32].bias.high
@@ -71,7 +71,7 @@ def test_batches_of_two_bend_the_gradient_and_of_32_do_not(probe):
 
 
 def test_healthy_regularizers_are_told_and_not_blamed(probe):
-    report, recording = probe("regularization", "mine.py:setup", "--seconds", "4")
+    report, recording = probe("regularization", "mine.py:setup", "--seconds", "600")
     [answer] = recording.measurements["regularization"]
     assert {e.regularizer for e in answer.effects} <= {"dropout", "batch noise", "weight decay"}
     assert answer.held_out_samples == 773
@@ -80,14 +80,14 @@ def test_healthy_regularizers_are_told_and_not_blamed(probe):
 
 
 def test_batches_that_cannot_be_cut_anew_are_told(probe):
-    _, recording = probe("batch_size", "mine.py:long_sentences", "--seconds", "2")
+    _, recording = probe("batch_size", "mine.py:long_sentences", "--seconds", "600")
     assert "batch_size" not in recording.measurements
     told = "the samples of item 0 of a batch have different shapes, (128,) and (64,)"
     assert told in recording.events[-1].detail
 
 
 def test_a_page_shows_both(probe, tmp_path):
-    main(["probe", "batch_size", "regularization", "mine.py:setup", "--seconds", "2", "--format", "html", "--output", "it.html"])  # fmt: skip
+    main(["probe", "batch_size", "regularization", "mine.py:setup", "--seconds", "600", "--format", "html", "--output", "it.html"])  # fmt: skip
     page = (tmp_path / "it.html").read_text()
     assert "How small a batch may be: Sequential" in page
     assert "What regularizers cost: Sequential" in page

@@ -17,11 +17,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
-from normscope.probes.answers.batch_size import Interval
-from normscope.probes.answers.regularization import Effect, Immediate, Regularization
+from normscope.probes import effects
+from normscope.probes.answers.regularization import Immediate, Regularization
 from normscope.probes.gradients import mean_loss, trainable
-from normscope.probes.gram import student
-from normscope.probes.judgement import CLASSES, UNITS, Judged, judge
+from normscope.probes.judgement import UNITS, Judged, judge
 from normscope.probes.population import install, population
 from normscope.probes.regularizers import (
     DECAY,
@@ -77,7 +76,7 @@ def measure(
         raise NormscopeError(
             "its loss diverged when it was trained on; give training's own optimizer: `'optimizer': lambda p: torch.optim.SGD(p, 0.1)`"
         )
-    effects = [_effect(name, on, off) for name, off in results.items()]
+    found = [effects.effect(name, on, off) for name, off in results.items()]
     return Regularization(
         model=model_id,
         name=asked.name,
@@ -88,14 +87,14 @@ def measure(
         seeds=plan[1],
         start=float(trial.start.mean()),
         loss=_mean([train for train, _ in on]),
-        constant=constant(trial.train),
+        constant=effects.constant(trial.train),
         error=trial.error,
         held_out=_mean([h for _, h in on if h is not None]) if trial.held_out else None,
         rate=trial.rate,
         weight_decay=trial.weight_decay,
         immediate=immediate,
-        effects=tuple(e for e in effects if math.isfinite(e.train.value)),
-        diverged=tuple(e.regularizer for e in effects if not math.isfinite(e.train.value)),
+        effects=tuple(e for e in found if math.isfinite(e.train.value)),
+        diverged=tuple(e.regularizer for e in found if not math.isfinite(e.train.value)),
     )
 
 
@@ -224,9 +223,9 @@ class _Trial:
         batch = _losses(copy, self.train)
         found: list[Immediate] = []
         if DROPOUT in names:
-            found.append(_immediate(DROPOUT, noisy, batch))
+            found.append(effects.immediate(DROPOUT, noisy, batch))
         if NOISE in names:
-            found.append(_immediate(NOISE, batch, self.start))
+            found.append(effects.immediate(NOISE, batch, self.start))
         return found
 
 
@@ -251,58 +250,6 @@ def _order(batches: int, steps: int, seed: int) -> list[int]:
     while len(found) < steps:
         found += torch.randperm(batches, generator=generator).tolist()
     return found[:steps]
-
-
-def _effect(
-    name: str,
-    on: list[tuple[torch.Tensor, torch.Tensor | None]],
-    off: list[tuple[torch.Tensor, torch.Tensor | None]],
-) -> Effect:
-    train = paired(torch.stack([b - a for (a, _), (b, _) in zip(on, off, strict=True)]))
-    there = [
-        b - a for (_, a), (_, b) in zip(on, off, strict=True) if a is not None and b is not None
-    ]
-    return Effect(name, train, paired(torch.stack(there)) if there else None)
-
-
-def paired(differences: torch.Tensor) -> Interval:
-    """The mean of differences (seeds, samples) with its 95 % interval.
-
-    Its variance is the sum of that over seeds and that over samples, each of the means over the other: samples are shared by all
-    seeds. Student's t has seeds − 1 degrees of freedom.
-    """
-    seeds, samples = differences.shape
-    value = float(differences.mean())
-    variance = float(differences.mean(1).var()) / seeds
-    if samples > 1:
-        variance += float(differences.mean(0).var()) / samples
-    error = student(seeds) * math.sqrt(variance)
-    return Interval(value, value - error, value + error)
-
-
-def _immediate(name: str, on: torch.Tensor, off: torch.Tensor) -> Immediate:
-    change = off - on
-    error = 1.96 * float(change.std()) / math.sqrt(len(change)) if len(change) > 1 else math.inf
-    value = float(change.mean())
-    return Immediate(
-        name, float(on.mean()), float(off.mean()), Interval(value, value - error, value + error)
-    )
-
-
-def constant(batches: Sequence[Given]) -> float | None:
-    """The loss of the best constant answer: entropy of the classes in nats, variance of the targets; else None."""
-    targets = [b.target for b in batches if b.target is not None]
-    if len(targets) < len(batches):
-        return None
-    loss, every = batches[0].loss, torch.cat([t.reshape(-1) for t in targets])
-    if loss in CLASSES and not every.is_floating_point():
-        every = every[every != batches[0].loss_kwargs.get("ignore_index", -100)]
-        share = every.unique(return_counts=True)[1].double() / max(1, len(every))
-        return float(-(share * share.log()).sum())
-    if loss == "mse_loss":
-        rows = torch.cat([t.reshape(len(t), -1) for t in targets]).double()
-        return float(rows.var(0, correction=0).mean())
-    return None
 
 
 def _mean(columns: list[torch.Tensor]) -> float:
