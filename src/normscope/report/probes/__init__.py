@@ -10,7 +10,16 @@ from typing import Any, Protocol
 
 from normscope.record.recording import Recording
 from normscope.report.html.figures import Section
-from normscope.report.probes import batch_size, coupling, domain, flow, gap, noise, regularization, signal
+from normscope.report.probes import (
+    batch_size,
+    coupling,
+    domain,
+    flow,
+    gap,
+    noise,
+    regularization,
+    signal,
+)
 
 
 class Presentation(Protocol):
