@@ -17,8 +17,14 @@ def setup():
     loader = DataLoader(TensorDataset(images[train], labels[train]), 8, shuffle=True)
 
     model = nn.Sequential(
-        nn.Linear(64, 48), nn.BatchNorm1d(48), nn.ReLU(), nn.Dropout(0.7),
-        nn.Linear(48, 48), nn.BatchNorm1d(48), nn.ReLU(), nn.Dropout(0.7),
+        nn.Linear(64, 48),
+        nn.BatchNorm1d(48),
+        nn.ReLU(),
+        nn.Dropout(0.7),
+        nn.Linear(48, 48),
+        nn.BatchNorm1d(48),
+        nn.ReLU(),
+        nn.Dropout(0.7),
         nn.Linear(48, 10),
     )
 
@@ -33,6 +39,9 @@ def setup():
             optimizer.step()
     held_out = DataLoader(TensorDataset(images[test], labels[test]), 64)
     return {
-        "model": model, "train": loader, "held_out": held_out, "loss": nn.CrossEntropyLoss(),
+        "model": model,
+        "train": loader,
+        "held_out": held_out,
+        "loss": nn.CrossEntropyLoss(),
         "optimizer": sgd,
     }
