@@ -35,16 +35,18 @@ def main() -> None:
     print("| twin | faulty | edited | healthy | restored | finding gone | at random |")
     print("|---|---:|---:|---:|---|---|---:|")
     chosen = [c for c in cases(options.only) if c.rule in EDITS and not c.frozen]
-    total = {"edited": 0, "restored": 0, "random": 0, "tries": 0}
+    total = dict.fromkeys(("apart", "edited", "restored", "random", "tries"), 0)
     for case in chosen:
         mended = mend(case)
         bad, new, good = mended.figure
         tried = [mend(case, seed) for seed in range(options.random)]
         lucky = sum(bool(t.restored) for t in tried)
-        total["tries"] += len(tried)
-        total["random"] += lucky
-        total["edited"] += mended.edited is not None
-        total["restored"] += bool(mended.restored)
+        if mended.apart:
+            total["apart"] += 1
+            total["edited"] += mended.edited is not None
+            total["restored"] += bool(mended.restored)
+            total["tries"] += len(tried)
+            total["random"] += lucky
         gone = "-" if mended.edited is None else case.rule not in mended.edited.codes
         print(
             f"| {case.path.parent.name} | {number(bad)} | {number(new)} | {number(good)} | "
@@ -56,8 +58,8 @@ def main() -> None:
             if mended.edited is not None and mended.edited.error:
                 print(mended.edited.error.splitlines()[-1])
     print(
-        f"\n{total['edited']} of {len(chosen)} twins have an edit; {total['restored']} are restored by it, "
-        f"and {total['random']} of {total['tries']} times by a random one."
+        f"\n{total['apart']} of {len(chosen)} pairs are more than 5 % apart in that figure. Of these {total['edited']} have an edit; "
+        f"{total['restored']} are restored by it, and {total['random']} of {total['tries']} times by a random one."
     )
 
 

@@ -45,6 +45,7 @@ def both(scripts: str, folder: Path) -> Recording:
         ("gradients", 5, 130),
         ("averages", 5, 140),
         ("checkpoints", 7, 36),
+        ("construction", 5, 18),
     ],
 )
 def test_training_is_bit_identical(scripts: str, models: int, steps: int, tmp_path: Path) -> None:

@@ -79,6 +79,12 @@ class Mended:
         )
 
     @property
+    def apart(self) -> bool:
+        """Whether the twins differ by more than 5 % of the healthy figure, or in that only one of them ends well."""
+        bad, _, good = self.figure
+        return good is not None and (bad is None or abs(bad - good) > CLOSE * abs(good))
+
+    @property
     def restored(self) -> bool | None:
         """Whether the edited twin is as good as the healthy one, or better, up to 5 %; None: nothing was edited."""
         bad, new, good = self.figure

@@ -61,9 +61,10 @@ def diagnosis_of(file: Path, config: Config) -> Diagnosis:
     """Raises NormscopeError when `file` is no readable recording or a rule prefix is unknown."""
     from normscope.diagnosis import diagnose
     from normscope.record.store import load
+    from normscope.repairs.source.proposals import with_advice
 
     rules = rules_of(config)
-    return unknown(diagnose(load(file), rules), config)
+    return with_advice(unknown(diagnose(load(file), rules), config))
 
 
 def unknown(diagnosis: Diagnosis, config: Config) -> Diagnosis:

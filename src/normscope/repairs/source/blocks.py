@@ -14,12 +14,21 @@ SCOPES = (cst.FunctionDef, cst.ClassDef, cst.Lambda)
 
 
 def model_of(script: Script, call: cst.Call) -> str:
-    """The model as the call names it. Raises RefusedError for an expression that may be another object the next time."""
-    inner: cst.BaseExpression = call.func
+    """The model as the call names it; of a slice, what it is cut from, which must be a module to give one.
+
+    Raises RefusedError for an expression that may be another object the next time.
+    """
+    whole: cst.BaseExpression = call.func
+    match whole:
+        case cst.Subscript(value=value, slice=[cst.SubscriptElement(slice=cst.Slice())]):
+            whole = value
+        case _:
+            pass
+    inner = whole
     while True:
         match inner:
             case cst.Name():
-                return script.code(call.func)
+                return script.code(whole)
             case cst.Attribute(value=value):
                 inner = value
             case cst.Subscript(

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from normscope.diagnosis import Diagnosis
 from normscope.finding import Finding, Remedy
-from normscope.record.recording import Layer, Model, Recording
+from normscope.graph.model import Dropout
+from normscope.record.recording import Layer, Model, Recording, Span
 from normscope.record.written import Written, WrittenKind
 from normscope.repairs.source.edits import (
     UNKNOWN,
@@ -211,12 +212,20 @@ def evaluation(finding: Finding, recording: Recording) -> Iterator[Proposal]:
         for s, p in evaluated:
             if p.site in sites:
                 sites[p.site] |= bool(s.followed_by.get("training"))
-        if any(sites.values()) and _partly_frozen(recording, model):
-            yield Refusal(
-                "", "some of its norms train in evaluation mode: `train()` would set them going"
-            )
+        reason = _not_by_a_line(recording, model, [s for s, _ in evaluated])
+        if not reason and any(sites.values()) and _partly_frozen(recording, model):
+            reason = FROZEN
+        if reason:
+            yield Refusal(str(finding.site or ""), reason)
             continue
+        both = {p.site for _, p in trained}
         for site, restore in sites.items():
+            if site in both:
+                yield Refusal(
+                    str(site),
+                    "this line trains the model, too: call `eval()` where it is run for evaluation",
+                )
+                continue
             if (call := _forward(recording, model, str(site))) is None:
                 yield Refusal(str(site), "no call of your own code was seen to run the model there")
                 continue
@@ -237,10 +246,7 @@ def training(finding: Finding, recording: Recording) -> Iterator[Proposal]:
             )
             continue
         if _partly_frozen(recording, model):
-            yield Refusal(
-                str(finding.site),
-                "some of its norms train in evaluation mode: `train()` would set them going",
-            )
+            yield Refusal(str(finding.site), FROZEN)
             continue
         patterns = (recording.patterns[s.pattern] for s in recording.spans if s.kind == "inference")
         lines = {
@@ -249,6 +255,25 @@ def training(finding: Finding, recording: Recording) -> Iterator[Proposal]:
             if p.model == model.id and p.site and p.site.file == call.place.file
         }
         yield TrainingMode(call.place, frozenset(lines - {call.place.line}))
+
+
+FROZEN = "some of its norms train in evaluation mode: `train()` would set them going"
+
+
+def _not_by_a_line(recording: Recording, model: Model, evaluated: list[Span]) -> str:
+    """Why `eval()` before the forward would not do, or would undo what is meant; empty when nothing says so."""
+    for event in recording.events_of("traced"):
+        if event.model == model.id:
+            return f"a trace keeps the mode it was made in: call `eval()` before the tracing at {event.site}"
+    graphs = [g for g in recording.graphs if g.model == model.id]
+    drops = any(isinstance(n.op, Dropout) and n.op.rate > 0 for g in graphs for n in g)
+    forwards = sum(s.forwards for s in evaluated)
+    if drops and forwards > 2 and sum(s.same_input for s in evaluated) >= 0.5 * forwards:
+        return (
+            "the same input was run again and again with dropout on, as Monte Carlo dropout does: "
+            "call `eval()`, and `train()` of the dropout layers only"
+        )
+    return ""
 
 
 def _partly_frozen(recording: Recording, model: Model) -> bool:
