@@ -98,6 +98,16 @@ def test_updates_to_forget(alpha, updates):
     assert s.initial_weight(alpha, updates - 1) > 0.01
 
 
+@pytest.mark.parametrize(
+    ("updates", "alpha"), [(1, 0.99), (2, 0.9), (10, 0.37), (44, 0.1), (43, 0.11)]
+)
+def test_momentum_to_forget(updates, alpha):
+    assert s.momentum_to_forget(updates) == pytest.approx(alpha)
+    assert s.initial_weight(alpha, updates) <= 0.01 + 1e-12
+    with pytest.raises(ValueError, match="At least one update"):
+        s.momentum_to_forget(0)
+
+
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.9, 1.0])
 def test_noise_of_the_running_mean(rng, alpha):
     n = 4

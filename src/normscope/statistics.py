@@ -128,6 +128,13 @@ def updates_to_forget(alpha: float, share: float = 0.01) -> int:
     return 1 if alpha == 1 else math.ceil(math.log(share) / math.log1p(-alpha))
 
 
+def momentum_to_forget(updates: float, share: float = 0.01) -> float:
+    """The least α, of two digits, after whose `updates` the initial value weighs at most `share`: 0.37 for 10 of them."""
+    if updates < 1:
+        raise ValueError(f"At least one update is needed; got {updates:g}.")
+    return min(math.ceil(100 * -math.expm1(math.log(share) / updates)) / 100, 1.0)
+
+
 def averaged_batches(alpha: float) -> float:
     """How many batches a running average is worth: (2−α)/α, 19 for α = 0.1 and 1 for α = 1."""
     _momentum(alpha)

@@ -13,6 +13,7 @@ from normscope.record.recording import Call, Layer, Recording, Span
 from normscope.rule import Faulty, Healthy, rule
 
 LEFT = 0.01  # share of the initial value that counts as gone
+DEFAULT = 0.1
 LONG = 100  # training steps; after fewer a run without evaluation was a trial of the script
 
 
@@ -32,12 +33,13 @@ def slow_running_average(recording: Recording) -> Iterator[Finding]:
     ## Example
     ```python
     nn.BatchNorm2d(64, momentum=0.001)  # 4603 updates until the initial values are gone
-    nn.BatchNorm2d(64, momentum=None)  # a plain average: the initial values are gone at once
+    nn.BatchNorm2d(64, momentum=0.1)  # the default: 44 updates
     ```
 
     ## Repair
-    Recompute the statistics from training data before evaluating, or use a larger momentum (`None` for short runs),
-    or train longer.
+    Recompute the statistics from training data before evaluating, or use a larger momentum,
+    or train longer. `momentum=None` forgets them at once, but remembers the first batches, which other weights saw, as well as the last:
+    measured on digits after 66 steps, test loss 0.48 against 0.11 with momentum 0.1.
 
     ## Known limits
     An error only where the gap probe measured a loss; where it measured none, an info. Evaluations early in a run that goes on
@@ -86,9 +88,14 @@ def finding(
         ),
         repairs=(
             recalibrated(),
-            Remedy("average all batches alike", "changes-function", "momentum=None"),
+            Remedy("set momentum", "changes-function", f"momentum={enough(worst):g}"),
         ),
     )
+
+
+def enough(left: Remainder) -> float:
+    """A momentum that would have forgotten them by then: the default, or a larger one in short runs."""
+    return max(DEFAULT, statistics.momentum_to_forget(max(left.updates_shown, 1), LEFT))
 
 
 @dataclass(frozen=True, slots=True)
