@@ -143,7 +143,7 @@ class Event(msgspec.Struct, kw_only=True):
     kinds: `crash` (the script ended with an exception; `detail` is its last line),
     `single-value` (batch norm refused one value per channel), `nonfinite` (running statistics;
     `detail` names buffer and channel), `compiled`, `observer-error` (ours; observing stopped),
-    `not-probed`, `keras`, `traced` (by TorchScript, with norms in training mode).
+    `compiled-loop` (the steps of Keras' `fit` are compiled), `not-probed`, `keras`, `traced` (by TorchScript, with norms in training mode).
     """
 
     kind: str
@@ -285,6 +285,7 @@ class Recording:
     target: str = ""
     framework: str = "torch"
     framework_version: str = ""
+    backend: str = ""  # that computes for Keras: torch, tensorflow or jax
     arguments: tuple[str, ...] = ()
     started: float = 0.0  # seconds since the epoch
     status: str = "unknown"  # `exit 0`, `exception ValueError`, `signal 9`, `running`, `checked`…

@@ -286,6 +286,7 @@ def _read(db: sqlite3.Connection) -> Recording:
         target=meta.get("target", ""),
         framework=meta.get("framework", "torch"),
         framework_version=meta.get("framework_version", ""),
+        backend=meta.get("backend", ""),
         arguments=tuple(meta.get("arguments", ())),
         started=meta.get("started", 0.0),
         status=meta.get("status", "unknown"),

@@ -1,4 +1,4 @@
-"""In the process of the script: begin observing when it imports PyTorch, and close the recording when it ends.
+"""In the process of the script: begin observing when it imports PyTorch or Keras, and close the recording when it ends.
 
 Until then nothing is imported that the script might want to configure first: numpy and PyTorch read
 environment variables when they are imported.
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+    from normscope.record.keras import Observer as KerasObserver
     from normscope.record.store import Store
     from normscope.record.torch import Observer
 
@@ -34,6 +35,7 @@ class Observed:
         self._pid = os.getpid()
         self._store: Store | None = None
         self._observer: Observer | None = None
+        self._keras_observer: KerasObserver | None = None
         self._watches = [ImportWatch("torch", self._torch), ImportWatch("keras", self._keras)]
 
     def watch(self) -> None:
@@ -79,7 +81,19 @@ class Observed:
         if os.getpid() != self._pid:
             return
         try:
-            self._open().put_meta("keras", str(getattr(keras, "__version__", "unknown")))
+            store, version = self._open(), str(getattr(keras, "__version__", "unknown"))
+            if not hasattr(keras, "KerasTensor"):  # Keras 2
+                store.put_meta("keras", version)
+                return
+            from normscope.keras import observe
+            from normscope.session.tracebacks import hide_our_frames
+
+            s = self._settings
+            self._keras_observer = observe(
+                store, budget=s["budget"], keep_bytes=s["keep_bytes"], steps=s["steps"]
+            )
+            if self._observer is None:
+                hide_our_frames()
         except Exception as problem:  # noqa: BLE001
             self._lost(problem)
 
@@ -94,6 +108,21 @@ class Observed:
         except Exception:  # noqa: BLE001
             sys.stderr.write(f"normscope: this run is not observed: {text}\n")
 
+    def _finish(self, status: str, *, probe: bool) -> None:
+        """End the observations; the one that knows the run's models says how it ended."""
+        crash = status.removeprefix("exception ") if status.startswith("exception") else ""
+        keras, torch = self._keras_observer, self._observer
+        if crash and (told := keras if keras is not None and keras.registry.roots else torch):
+            told.event("crash", detail=crash)
+        if torch is not None:
+            from normscope.live import finish
+
+            finish(torch, probe=probe)
+        if keras is not None:
+            from normscope.keras import finish as finish_keras
+
+            finish_keras(keras, probe=probe)
+
     def _end(self) -> None:
         """At exit, after the script's threads and its own exit handlers."""
         if os.getpid() != self._pid or self._store is None:
@@ -102,12 +131,8 @@ class Observed:
         raised: BaseException | None = getattr(sys, "last_value", None)
         status = status_of(raised)
         try:
-            if self._observer is not None:
-                if status.startswith("exception"):
-                    self._observer.event("crash", detail=status.removeprefix("exception "))
-                from normscope.live import finish
-
-                finish(self._observer, probe=raised is None)
+            # The observer for PyTorch first: what that for Keras knows of the run replaces what it said.
+            self._finish(status, probe=raised is None)
         except (Exception, KeyboardInterrupt) as problem:  # noqa: BLE001
             self._lost(problem)
         try:

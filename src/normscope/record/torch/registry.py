@@ -26,6 +26,9 @@ from normscope.record.torch.norms import (
 from normscope.record.torch.roots import Root
 from normscope.record.torch.stack import site_of_module_call
 
+# Modules that another observer follows: Keras' layers are modules too where PyTorch computes for it.
+FOREIGN: list[type[nn.Module]] = []
+
 
 class Registry:
     """Every root and every norm layer seen so far."""
@@ -60,6 +63,9 @@ class Registry:
         except KeyError:
             pass
         found = None
+        if FOREIGN and isinstance(module, tuple(FOREIGN)):
+            self._known[module] = None
+            return None
         if isinstance(module, torch.jit.ScriptModule):
             self._known[module] = None  # what compiled TorchScript does inside cannot be seen
             return None

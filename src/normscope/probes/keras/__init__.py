@@ -1,0 +1,1 @@
+"""The probes that Keras models are asked, on any backend."""

@@ -1,0 +1,212 @@
+# pyright: basic
+"""`fit`, `evaluate` and `predict`: which of them runs, and what their compiled steps hide.
+
+A compiled step runs Python once, when it is traced. What the model did then is what each later step does; the loop's
+own signals, which the trainers send for callbacks, tell how often.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from normscope.record.guard import guarded
+from normscope.record.timeline import Forward
+
+if TYPE_CHECKING:
+    from normscope.record.keras.observer import Observer
+
+PHASES = ("train", "test", "predict")
+
+
+@dataclass(slots=True)
+class Loop:
+    """One `fit`, `evaluate` or `predict` that is running."""
+
+    phase: str
+    model: Any
+    iterator: Any = None
+    ran: bool = False  # a model ran eagerly in the current batch
+    in_batch: bool = False
+    templates: list[Forward] = field(default_factory=list[Forward])
+
+
+class Loops:
+    """Entry points of the signals that the trainers send."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+        self.stack: list[Loop] = []
+        # By model and phase, what was traced: forwards of one batch, newest for each batch size.
+        self._traced: dict[tuple[int, str], dict[int, list[Forward]]] = {}
+        self._jax: tuple[int, dict[int, int]] | None = None
+        self._iterator: Any = None
+
+    @property
+    def readable(self) -> bool:
+        """Whether the variables hold the values of now: JAX takes them away while `fit` runs."""
+        loop = self._train()
+        return loop is None or getattr(loop.model, "_jax_state_synced", True)
+
+    def _train(self) -> Loop | None:
+        return next((x for x in self.stack if x.phase == "train"), None)
+
+    def state_of(self, variable: Any) -> Any:
+        """Where JAX holds the value of a variable while `fit` runs; None when the variable holds it itself."""
+        loop = self._train()
+        if loop is None or getattr(loop.model, "_jax_state_synced", True):
+            return None
+        model, state = loop.model, getattr(loop.model, "_jax_state", None)
+        if not state:
+            return None
+        for kind in ("trainable_variables", "non_trainable_variables"):
+            for own, value in zip(getattr(model, kind), state.get(kind) or (), strict=False):
+                if own is variable:
+                    return value
+        return None
+
+    def compiles(self, layer: Any) -> bool:
+        """Whether a traced call of `layer` belongs to a compiled step of a running loop."""
+        if self.stack and self.stack[-1].in_batch:
+            return True
+        observer = self.observer
+        root = observer.registry.root_of(layer)
+        if root is not None and not root.compiled_told and not self.stack and root.layers:
+            root.compiled_told = root.record.compiled = True
+            observer.event(
+                "compiled",
+                model=root.record.id,
+                detail=f"{root.record.name} runs in a compiled function of the script: its calls and steps are not seen",
+            )
+        return False
+
+    @property
+    def answering(self) -> bool:
+        """Whether `predict` runs: its outputs are what the script asked for."""
+        return bool(self.stack) and self.stack[-1].phase == "predict"
+
+    def ran(self) -> None:
+        if self.stack:
+            self.stack[-1].ran = True
+
+    def learn(self, forward: Forward) -> None:
+        """A forward was traced for the steps of the running loop."""
+        if self.stack:
+            self.stack[-1].templates.append(forward)
+
+    @guarded
+    def iterates(self, iterator: Any) -> None:
+        self._iterator = iterator
+        if self.stack:
+            self.stack[-1].iterator = iterator
+
+    @guarded
+    def begins(self, phase: str, model: Any) -> None:
+        if model is None:
+            return
+        # A loop that an exception ended sent no signal of its end.
+        self.stack = [x for x in self.stack if x.model is model and x.phase != phase]
+        self.stack.append(Loop(phase, model))
+
+    @guarded
+    def ends(self, phase: str) -> None:
+        while self.stack and self.stack.pop().phase != phase:
+            pass
+        if not self.stack:
+            self.observer.books.refresh()
+            self.observer.books.flush_when_due()
+
+    @guarded
+    def batch_begins(self, phase: str) -> None:
+        if self.stack and self.stack[-1].phase == phase:
+            loop = self.stack[-1]
+            loop.ran, loop.in_batch, loop.templates = False, True, []
+
+    @guarded
+    def batch_ends(self, phase: str, last: int, logs: Any) -> None:
+        """The steps up to number `last` of this epoch are done."""
+        if not self.stack or self.stack[-1].phase != phase:
+            return
+        began = perf_counter()
+        loop = self.stack[-1]
+        loop.in_batch = False
+        if not loop.ran:
+            self._compiled(loop, last, logs)
+            self.observer.charge(perf_counter() - began)
+
+    def _compiled(self, loop: Loop, last: int, logs: Any) -> None:
+        observer = self.observer
+        known = self._traced.setdefault((id(loop.model), loop.phase), {})
+        samples = self._samples(loop, last)
+        if loop.templates:
+            seen = next((c[3] for f in loop.templates for c in f.calls), 0)
+            known[seen or 0] = loop.templates
+        templates = known.get(samples) or known.get(0) or next(iter(known.values()), None)
+        if not templates:
+            return
+        self._tell(loop)
+        observer.schedule.begin()
+        times = max(1, int(getattr(loop.model, "steps_per_execution", 1) or 1))
+        roots = [f.root for f in templates]
+        training = loop.phase == "train"
+        for template in templates:
+            used = training and template.training
+            for i in range(times):
+                forward = self._forward(
+                    template, samples, observer.steps.count + (i if used else 0)
+                )
+                forward.used, forward.scored = used, not used
+                if used:
+                    self._count(forward)
+                observer.timeline.commit(forward, "training" if used else "inference")
+        if training:
+            observer.steps.trained = True
+            optimizer = loop.model.optimizer
+            if optimizer is not None:
+                observer.steps.note(optimizer, list(loop.model.trainable_variables))
+            loss = logs.get("loss") if isinstance(logs, dict) else None
+            observer.steps.loss = loss
+            observer.steps.step(roots, optimizer, times)
+
+    def _forward(self, template: Forward, samples: int, step: int) -> Forward:
+        """The same forward once more, at another step and with a batch of that size."""
+        observer = self.observer
+        again = Forward(template.root, template.training, step, observer.activity, template.site)
+        for call in template.calls:
+            own = call[3] or samples
+            # Before the batch's size is known, sizes of 0 make the number of values 0: then the number for one sample
+            # is not known either, and the batch's size stands for it.
+            again.calls.append((*call[:3], own, call[4] or own, *call[5:]))
+        return again
+
+    def _count(self, forward: Forward) -> None:
+        by_id = {x.record.id: x for x in forward.root.layers}
+        for call in forward.calls:
+            if call[2] and (layer := by_id.get(call[0])) is not None:
+                layer.alpha = call[5]
+                layer.record.updates += 1
+
+    def _samples(self, loop: Loop, last: int) -> int:
+        """The size of the batch that was just done, as the loop's data source tells it; 0 when it does not."""
+        adapter = getattr(loop.iterator, "data_adapter", None)
+        try:
+            size = adapter.batch_size if adapter is not None else None
+            partial = adapter.partial_batch_size if adapter is not None else None
+            batches = adapter.num_batches if adapter is not None else None
+        except NotImplementedError:
+            return 0
+        if partial and batches and last >= batches - 1:
+            return int(partial)
+        return int(size or 0)
+
+    def _tell(self, loop: Loop) -> None:
+        for root in self.observer.registry.roots:
+            if root.model is loop.model and not root.compiled_told:
+                root.compiled_told = True
+                self.observer.event(
+                    "compiled-loop",
+                    model=root.record.id,
+                    detail=f"the steps of {root.record.name} are compiled ({self.observer.backend.name}): what they do was "
+                    "seen when they were traced, and moving statistics are read between batches",
+                )

@@ -1,0 +1,59 @@
+# pyright: basic
+"""Losses and metrics of Keras: which model's output they read, and against which target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from keras.src import tree
+
+from normscope.record.guard import guarded
+from normscope.record.timeline import Forward
+
+if TYPE_CHECKING:
+    from normscope.record.keras.observer import Observer
+
+
+class Losses:
+    """Entry points of losses, metrics and class decisions."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+
+    @guarded
+    def loss(self, loss: Any, y_true: Any, y_pred: Any, weighted: bool, result: Any) -> None:
+        """A loss was computed."""
+        observer = self.observer
+        found = self._maker(y_pred)
+        if found is None:
+            return
+        forward, output = found
+        if forward.kept is not None and not weighted and forward.kept.loss is None:
+            observer.kept.note_target(forward.kept, loss, y_true, output)
+        if forward in forward.root.pending:
+            forward.scored = not forward.used  # should no backward pass come, it was an evaluation
+            observer.steps.loss = result.detach() if hasattr(result, "detach") else result
+        else:
+            self._scored(forward)
+
+    @guarded
+    def decision(self, y_pred: Any) -> None:
+        """A metric read an output, or a class was chosen from it."""
+        if (found := self._maker(y_pred)) is not None:
+            self._scored(found[0])
+
+    def _maker(self, value: Any) -> tuple[Forward, int] | None:
+        """The forward whose output this is, and which of its outputs."""
+        leaves = tree.flatten(value)
+        for root in self.observer.registry.roots:
+            for i, (forward, ref) in enumerate(root.last_outputs):
+                if (tensor := ref()) is not None and any(x is tensor for x in leaves):
+                    return forward, i
+        return None
+
+    def _scored(self, forward: Forward) -> None:
+        if forward.scored or forward.used:
+            return
+        forward.scored = True
+        if forward.span is not None and forward.span.kind == "inference":
+            forward.span.scored += 1

@@ -1,0 +1,211 @@
+# pyright: basic
+"""The few methods of Keras that are wrapped, once per process and for good.
+
+Wrappers stay and become transparent when no observer is live. Inside `torch.compile` each is the plain method, so
+that a compiled graph is the same with and without observation.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras.src.callbacks.callback_list import CallbackList
+from keras.src.optimizers.base_optimizer import BaseOptimizer
+from keras.src.trainers.compile_utils import CompileLoss
+from keras.src.trainers.epoch_iterator import EpochIterator
+
+from normscope.record.keras import backends, live
+from normscope.record.keras.calls import forced, listeners
+from normscope.record.keras.loops import PHASES
+from normscope.record.keras.norms import KINDS
+
+Method = Callable[..., Any]
+_wrapped: list[Any] = []
+
+
+def install() -> None:
+    """Wrap what is not wrapped yet."""
+    if _wrapped:
+        return
+    compiling = backends.current().compiling
+    _wrap(keras.Layer, "__call__", functools.partial(_layer, compiling=compiling))
+    _wrap(keras.Layer, "__new__", _made)
+    for kind in KINDS:
+        _wrap(kind, "call", functools.partial(_norm, compiling=compiling))
+    _wrap(BaseOptimizer, "apply", functools.partial(_apply, compiling=compiling))
+    for owner in (keras.losses.Loss, CompileLoss):
+        _wrap(owner, "__call__", functools.partial(_loss, compiling=compiling))
+    wrapper = keras.metrics.MeanMetricWrapper
+    _wrap(wrapper, "update_state", functools.partial(_metric, compiling=compiling))
+    for name in ("argmax", "convert_to_numpy"):
+        _wrap(keras.ops, name, functools.partial(_decision, compiling=compiling))
+    _wrap(EpochIterator, "__iter__", _iterates)
+    for phase in PHASES:
+        _wrap(CallbackList, f"on_{phase}_begin", functools.partial(_begins, phase=phase))
+        _wrap(CallbackList, f"on_{phase}_end", functools.partial(_ends, phase=phase))
+        _wrap(CallbackList, f"on_{phase}_batch_begin", functools.partial(_batch, phase=phase))
+        _wrap(CallbackList, f"on_{phase}_batch_end", functools.partial(_batch_end, phase=phase))
+
+
+def _wrap(owner: Any, name: str, make: Callable[[Method], Method]) -> None:
+    original = getattr(owner, name)
+    setattr(owner, name, functools.update_wrapper(make(original), original))
+    _wrapped.append(original)
+
+
+def _layer(call: Method, compiling: Callable[[], bool]) -> Method:
+    cell = live.observer
+
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+        if compiling() or (observer := cell[0]) is None or observer.inside:
+            return call(self, *args, **kwargs)
+        return observer.forwards.run(call, self, args, kwargs)
+
+    return __call__
+
+
+def _norm(call: Method, compiling: Callable[[], bool]) -> Method:
+    cell = live.observer
+
+    def note(self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        x = args[0] if args else kwargs.get("inputs")
+        training = args[1] if len(args) > 1 else kwargs.get("training")
+        mask = args[2] if len(args) > 2 else kwargs.get("mask")
+        if (observer := cell[0]) is not None and observer.inside:
+            observer.calls.note(self, x, training, mask)
+        for listen in listeners:
+            listen(self, x, mask)
+
+    def call_(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if compiling():
+            return call(self, *args, **kwargs)
+        if cell[0] is not None or listeners:
+            note(self, args, kwargs)
+        if id(self) in forced:  # a probe asks
+            args, kwargs = args[:1], {**kwargs, "training": True}
+        return call(self, *args, **kwargs)
+
+    return call_
+
+
+def _made(new: Method) -> Method:
+    cell, kinds = live.observer, tuple(KINDS)
+
+    def __new__(cls: type[Any], *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+        made = new(cls, *args, **kwargs)
+        # Keras reads the signatures of `__init__`, which therefore stays what it is.
+        if issubclass(cls, kinds) and (observer := cell[0]) is not None:
+            observer.made(made)
+        return made
+
+    return __new__
+
+
+def _apply(apply: Method, compiling: Callable[[], bool]) -> Method:
+    cell = live.observer
+
+    def apply_(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
+        if compiling() or (observer := cell[0]) is None:
+            return apply(self, grads, trainable_variables)
+        if trainable_variables is not None:
+            trainable_variables = list(trainable_variables)
+        result = apply(self, grads, trainable_variables)
+        observer.steps.applied(self, trainable_variables)
+        return result
+
+    return apply_
+
+
+def _loss(call: Method, compiling: Callable[[], bool]) -> Method:
+    cell = live.observer
+
+    def __call__(  # noqa: N807
+        self: Any, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> Any:
+        result = call(self, y_true, y_pred, sample_weight)
+        if not compiling() and (observer := cell[0]) is not None and not observer.inside:
+            observer.losses.loss(self, y_true, y_pred, sample_weight is not None, result)
+        return result
+
+    return __call__
+
+
+def _metric(update: Method, compiling: Callable[[], bool]) -> Method:
+    cell = live.observer
+
+    def update_state(self: Any, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        if not compiling() and (observer := cell[0]) is not None and not observer.inside:
+            observer.losses.decision(y_pred)
+        return update(self, y_true, y_pred, sample_weight)
+
+    return update_state
+
+
+def _decision(function: Method, compiling: Callable[[], bool]) -> Method:
+    cell = live.observer
+
+    def decide(x: Any, *args: Any, **kwargs: Any) -> Any:
+        if not compiling() and (observer := cell[0]) is not None and not observer.inside:
+            observer.losses.decision(x)
+        return function(x, *args, **kwargs)
+
+    return decide
+
+
+def _iterates(iterate: Method) -> Method:
+    cell = live.observer
+
+    def __iter__(self: Any) -> Any:  # noqa: N807
+        if (observer := cell[0]) is not None:
+            observer.loops.iterates(self)
+        return iterate(self)
+
+    return __iter__
+
+
+def _begins(method: Method, phase: str) -> Method:
+    cell = live.observer
+
+    def begin(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if (observer := cell[0]) is not None:
+            observer.loops.begins(phase, self.model)
+        return method(self, *args, **kwargs)
+
+    return begin
+
+
+def _ends(method: Method, phase: str) -> Method:
+    cell = live.observer
+
+    def end(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if (observer := cell[0]) is not None:
+            observer.loops.ends(phase)
+        return method(self, *args, **kwargs)
+
+    return end
+
+
+def _batch(method: Method, phase: str) -> Method:
+    cell = live.observer
+
+    def batch_begin(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = method(self, *args, **kwargs)
+        if (observer := cell[0]) is not None:
+            observer.loops.batch_begins(phase)
+        return result
+
+    return batch_begin
+
+
+def _batch_end(method: Method, phase: str) -> Method:
+    cell = live.observer
+
+    def batch_end(self: Any, batch: Any, logs: Any = None) -> Any:
+        if (observer := cell[0]) is not None:
+            observer.loops.batch_ends(phase, int(batch), logs)
+        return method(self, batch, logs)
+
+    return batch_end
