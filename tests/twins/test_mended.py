@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from twins.cases import Case, cases
 from twins.mended import mend
@@ -43,9 +41,9 @@ REFUSED = {
 }
 
 
-def chosen(names: tuple[str, ...]) -> Iterator[Case]:
+def chosen(names: tuple[str, ...]) -> list[Case]:
     by_name = {c.path.parent.name: c for c in cases() if c.rule is not None}
-    return (by_name[name] for name in names)
+    return [by_name[name] for name in names]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -54,7 +54,7 @@ def _constructor(original: Any) -> Callable[..., None]:
 
 def _iteration(original: Any) -> Callable[..., Any]:
     def __iter__(self: Any) -> Any:  # noqa: N807
-        if (observer := live.observer[0]) is not None:
+        if not is_dynamo_compiling() and (observer := live.observer[0]) is not None:
             observer.places.iterated(self)
         return original(self)
 

@@ -59,5 +59,8 @@ class Refusal:
         return f"{self.where}: {self.reason}" if self.where else self.reason
 
 
+Proposal = Edit | Refusal
+
+
 class RefusedError(Exception):
     """An edit does not find what it expects; the text is the reason."""
