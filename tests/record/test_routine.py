@@ -297,7 +297,7 @@ def test_counted_or_recorded(
     with observed(budget=0.0, keep_bytes=0) as run:
         run.observer.schedule.charge(1.0, measuring=True)  # an empty purse
         script()
-    assert len(counted) >= 5
+    assert len(counted) >= 4  # a step that is left out ends each run of seven forwards
     now = told(run.recording)
     for name, wanted in recorded.items():
         assert now[name] == wanted, name
