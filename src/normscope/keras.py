@@ -13,8 +13,8 @@ import keras
 
 from normscope.diagnosis import Diagnosis, diagnose
 from normscope.probes.keras import atexit
-from normscope.record.keras import active, observe
 from normscope.record.keras import Observer as _Observer
+from normscope.record.keras import active, observe
 from normscope.record.store import Store, load
 
 __all__ = ["Observer", "finish", "observe"]
