@@ -204,6 +204,12 @@ def test_only_where_the_branch_is_taken() -> None:
     )
 
 
+def test_a_slice_is_cut_from_a_module() -> None:
+    found = evaluated("f = normal(model.encoder[:8](x), dim=1)\n", "model.encoder[:8]")
+    assert found == "model.encoder.eval()\nf = normal(model.encoder[:8](x), dim=1)\n"
+    assert evaluated("print(nets[0](x))\n", "nets[0]") == "nets[0].eval()\nprint(nets[0](x))\n"
+
+
 def test_twice_changes_nothing_more() -> None:
     once = evaluated("for x in data:\n    print(net(x))\n", restore=True)
     assert evaluated(once, restore=True) == once
