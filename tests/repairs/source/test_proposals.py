@@ -73,6 +73,18 @@ def test_layers_that_agree_in_the_setting_may_be_others() -> None:
     assert isinstance(only(proposals(finding("NS201", "momentum=0.01", "0"), other)), Refusal)
 
 
+def test_of_models_with_one_name_the_one_at_the_line_is_meant() -> None:
+    r = recording(written("norm", 3, "0"), momenta={"0": 0.99, "1": 0.1})
+    r.models[1] = Model(id=1, name="Net", norm_layers=1)
+    r.layers[0].site = Site("train.py", 1)
+    r.layers[2] = Layer(id=2, model=1, path="0", type="BatchNorm2d", site=Site("train.py", 2))
+    r.written.append(written("norm", 4, "0"))
+    r.written[1].members = (Member(1, "0"),)
+    edit = only(proposals(finding("NS201", "momentum=0.01", "0", line=1), r))
+    assert isinstance(edit, SetKeyword)
+    assert edit.place.line == 3
+
+
 def test_what_nobody_was_seen_to_build_is_said() -> None:
     r = recording(written("norm", 3, "0"), momenta={"0": 0.99, "1": 0.99})
     edit, refusal = proposals(finding("NS201", "momentum=0.01", "0", "1"), r)

@@ -38,5 +38,19 @@ def setting(call: Written, keyword: str, value: str, expected: object = UNKNOWN)
 
 
 def models_of(finding: Finding, recording: Recording) -> list[Model]:
-    """The models of that name; all where the finding names none."""
-    return [m for m in recording.models.values() if finding.model in ("", m.name)]
+    """The models that the finding is about: those of its name, all where it names none; of several, those at its line."""
+    named = [m for m in recording.models.values() if finding.model in ("", m.name)]
+    here = _at_the_line(finding, recording) if len(named) > 1 else set[int]()
+    return [m for m in named if m.id in here] or named
+
+
+def _at_the_line(finding: Finding, recording: Recording) -> set[int]:
+    """The models of which a layer of the finding, or the model itself, was called in the finding's line."""
+    site, paths = finding.site, finding.layers
+    if site is None:
+        return set()
+    return (
+        {x.model for x in recording.layers.values() if x.path in paths and x.site == site}
+        | {g.model for g in recording.graphs for n in g if n.path in paths and n.site == site}
+        | {p.model for p in recording.patterns.values() if p.site == site}
+    )
