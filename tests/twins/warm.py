@@ -62,6 +62,12 @@ def warm() -> None:
     import normscope.diagnosis
     import normscope.live
 
+    # Keras' backend is chosen once in a process: the scripts of all twins run on PyTorch.
+    os.environ["KERAS_BACKEND"] = "torch"
+    import keras  # noqa: F401
+
+    import normscope.keras
+
     normscope.catalogue.selection()
     torch.set_num_threads(1)
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
@@ -135,12 +141,15 @@ def _observed(path: Path, file: Path) -> dict[str, Any]:
 def _diagnosed(path: Path, file: Path) -> Any:
     from normscope.diagnosis import diagnose
     from normscope.record.store import Store, load
+    from normscope.keras import finish as finish_keras
+    from normscope.keras import observe as observe_keras
     from normscope.live import finish, observe
 
     warnings.resetwarnings()
     store = Store.create(file)
     # All that can be seen is looked at: how busy the machine is must not decide a test.
     observer = observe(store, budget=1.0, keep_bytes=64 << 20, steps=None)
+    keras_observer = observe_keras(store, budget=1.0, keep_bytes=64 << 20, steps=None)
     crash = ""
     try:
         execute(path)
@@ -150,6 +159,7 @@ def _diagnosed(path: Path, file: Path) -> Any:
         observer.event("crash", detail=f"{type(error).__name__}: {error}")
     finally:
         finish(observer, probe=not crash)
+        finish_keras(keras_observer, probe=not crash)
         store.close()
     diagnosis = diagnose(load(file), _selected(path))
     if crash and diagnosis.verdict.status in ("healthy", "not_evaluated"):
