@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -199,6 +200,7 @@ def observed(script: Path, record: Path) -> Ran:
 def _watched(script: Path, record: Path) -> tuple[str, str]:
     from normscope.live import finish, observe
 
+    warnings.resetwarnings()  # pytest makes errors of them
     printed, error = io.StringIO(), ""
     store = Store.create(record)
     observer = observe(store, budget=1.0)
