@@ -44,10 +44,10 @@ def main() -> None:
     chosen = [c for c in cases(options.only) if c.rule in EDITS and not c.frozen]
     total = dict.fromkeys(("apart", "edited", "restored", "random", "tries"), 0)
     for case in chosen:
-        mended = mend(case)
+        mended = mend(case, options.random)
         bad, new, good = mended.figure
-        tried = [mend(case, seed) for seed in range(options.random)]
-        lucky = sum(bool(t.restored) for t in tried)
+        tried = mended.random
+        lucky = sum(mended.as_good(ran) for ran in tried)
         if mended.apart:
             total["apart"] += 1
             total["edited"] += mended.edited is not None

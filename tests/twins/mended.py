@@ -56,7 +56,10 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """The faulty twin, the healthy one, and the faulty one with the edits that were proposed (None: there were none)."""
+    """The faulty twin, the healthy one, and the faulty one with the edits that were proposed (None: there were none).
+
+    `random` are runs of it with an edit chosen at random (None: none fits).
+    """
 
     case: Case
     faulty: Ran
@@ -64,19 +67,28 @@ class Mended:
     edited: Ran | None
     diff: str
     refused: tuple[str, ...]
+    random: tuple[Ran | None, ...] = ()
+
+    @property
+    def _place(self) -> int | None:
+        """The figure in which the twins differ most."""
+        bad, good = self.faulty.figures, self.healthy.figures
+        return max(range(len(good)), key=lambda i: _apart(bad, good, i), default=None)
+
+    def figure_of(self, ran: Ran | None) -> float | None:
+        figures = ran.figures if ran else []
+        place = self._place
+        return (
+            None if place is None or len(figures) != len(self.healthy.figures) else figures[place]
+        )
 
     @property
     def figure(self) -> tuple[float | None, float | None, float | None]:
-        """The figure in which the twins differ most: of the faulty, the edited and the healthy one."""
-        bad, good = self.faulty.figures, self.healthy.figures
-        new = self.edited.figures if self.edited else []
-        place = max(range(len(good)), key=lambda i: _apart(bad, good, i), default=None)
-        if place is None:
-            return None, None, None
+        """That of the faulty, the edited and the healthy twin."""
         return (
-            bad[place] if len(bad) == len(good) else None,
-            new[place] if len(new) == len(good) else None,
-            good[place],
+            self.figure_of(self.faulty),
+            self.figure_of(self.edited),
+            self.figure_of(self.healthy),
         )
 
     @property
@@ -87,10 +99,16 @@ class Mended:
 
     @property
     def restored(self) -> bool | None:
-        """Whether the edited twin is as good as the healthy one, or better, up to 5 %; None: nothing was edited."""
-        bad, new, good = self.figure
-        if self.edited is None:
-            return None
+        """Whether the edited twin is as good as the healthy one; None: nothing was edited."""
+        return None if self.edited is None else self.as_good(self.edited)
+
+    def as_good(self, ran: Ran | None) -> bool:
+        """Whether a run is as good as the healthy twin, or better, up to 5 %."""
+        bad, new, good = (
+            self.figure_of(self.faulty),
+            self.figure_of(ran),
+            self.figure_of(self.healthy),
+        )
         if new is None or good is None:
             return False
         better = 1.0 if bad is None or good >= bad else -1.0
@@ -105,24 +123,31 @@ def _apart(bad: list[float], good: list[float], i: int) -> float:
     return abs(bad[i] - good[i]) / (abs(good[i]) + 1e-9)
 
 
-def mend(case: Case, seed: int | None = None) -> Mended:
-    """Run both twins and the edited copy. With a `seed` the edit is a random one of those that can be carried out."""
+def mend(case: Case, tries: int = 0) -> Mended:
+    """Run both twins, the faulty one with the proposed edits, and `tries` times with a random one."""
     with _copy(case.path) as (script, record):
         faulty = observed(script, record)
         recording = load(record)
-        refused: tuple[str, ...] = ()
-        if seed is None:
-            made = plan(recording, wanted(faulty.diagnosis.findings))
-            refused = tuple(str(r) for a in made.advice for r in a.refusals)
-            diff = "".join(f.diff for f in made.files)
-            for file in made.files:
-                file.path.write_bytes(file.after)
-        else:
-            diff = at_random(recording, random.Random(seed))
-        after = observed(script, record) if diff else None
+        made = plan(recording, wanted(faulty.diagnosis.findings))
+        for file in made.files:
+            file.path.write_bytes(file.after)
+        after = observed(script, record) if made.files else None
+        by_chance: list[Ran | None] = []
+        for seed in range(tries):
+            shutil.copytree(case.path.parent, script.parent, dirs_exist_ok=True)
+            fits = at_random(recording, random.Random(f"{case.name} {seed}"))
+            by_chance.append(observed(script, record) if fits else None)
     with _copy(case.path.with_name("healthy.py")) as (script, record):
         healthy = observed(script, record)
-    return Mended(case, faulty, healthy, after, diff, refused)
+    return Mended(
+        case,
+        faulty,
+        healthy,
+        after,
+        "".join(f.diff for f in made.files),
+        tuple(str(r) for a in made.advice for r in a.refusals),
+        tuple(by_chance),
+    )
 
 
 def at_random(recording: Recording, chance: random.Random) -> str:
