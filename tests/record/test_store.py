@@ -296,7 +296,7 @@ def test_a_closed_store_refuses(path: Path) -> None:
 def test_a_recording_takes_the_place_of_an_older_one(path: Path) -> None:
     write(path)
     Store.create(path).close()
-    assert load(path) == Recording()
+    assert load(path) == Recording(file=str(path))
 
 
 def test_a_killed_recording_can_be_replaced(path: Path) -> None:
@@ -304,7 +304,7 @@ def test_a_killed_recording_can_be_replaced(path: Path) -> None:
     # Its log still lies beside it: it must not be played into the new one.
     assert path.with_name("run.nscope-wal").stat().st_size
     Store.create(path).close()
-    assert load(path) == Recording()
+    assert load(path) == Recording(file=str(path))
 
 
 def test_a_finished_recording_is_one_file(path: Path) -> None:

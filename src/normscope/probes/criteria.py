@@ -32,8 +32,10 @@ def known(criterion: Criterion) -> tuple[str | None, dict[str, Any]]:
     """The functional name of a loss of torch with its options; None for any other, a subclass among them."""
     if (name := _MODULES.get(type(criterion))) is not None:  # pyright: ignore[reportArgumentType]
         return name, {o: v for o in _OPTIONS if (v := getattr(criterion, o, None)) is not None}
+    # By where it is from, not by identity: an observer stands in for torch's own functions.
     name = getattr(criterion, "__name__", "")
-    return (name, {}) if name in _MODULES.values() and getattr(F, name) is criterion else (None, {})
+    own = name in _MODULES.values() and getattr(criterion, "__module__", "") == F.__name__
+    return (name, {}) if own else (None, {})
 
 
 def per_sample(criterion: Criterion, output: Any, target: Any, samples: int) -> torch.Tensor:

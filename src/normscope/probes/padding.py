@@ -66,7 +66,7 @@ class Padded:
             mask = mask.flatten()
         else:
             return  # other positions than those of the input, or only the real ones
-        if not out[mask].any():
+        if not out[mask].any() and _shifted(norm, x[mask]):
             return  # it clears the padding: it knows of it
         rows, x = x[~mask], x.flatten(0, -2)
         for held, here in ((self.all, Moments.of(x)), (self.real, Moments.of(rows))):
@@ -79,3 +79,15 @@ class Padded:
         spread = real.var + norm.eps
         shift = (whole.mean - real.mean).abs() / spread.sqrt()
         return float(shift.median()), float(((whole.var + norm.eps) / spread).median())
+
+
+def _shifted(norm: _BatchNorm, rows: torch.Tensor) -> bool:
+    """Whether the norm would give other values than 0 for these rows, (rows, channels), if it treated them as any others."""
+    if norm.running_mean is None or norm.running_var is None:
+        return True
+    out = (rows - norm.running_mean) * (norm.running_var + norm.eps).rsqrt()
+    if norm.weight is not None:
+        out = out * norm.weight
+    if norm.bias is not None:
+        out = out + norm.bias
+    return bool(out.any())
