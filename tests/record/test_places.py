@@ -219,3 +219,26 @@ def test_a_call_that_builds_loaders_for_both(observed: Observing) -> None:
                 model(x)
     found = loader_of(run.recording)
     assert (found.passes, found.idle, found.shuffles) == (2, 1, False)
+
+
+class Renumbered(DataLoader[tuple[torch.Tensor, ...]]):
+    """A loader whose attributes mean something else."""
+
+    @property
+    def batch_size(self) -> str:  # type: ignore[override]
+        return "many"
+
+    @batch_size.setter
+    def batch_size(self, value: int) -> None: ...
+
+
+def test_a_loader_of_the_users_own(observed: Observing) -> None:
+    with observed() as run:
+        model = pair(4)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        batches = [torch.arange(0, 10), torch.arange(10, 20)]
+        for (x,) in Renumbered(TensorDataset(torch.randn(20, 4)), batch_sampler=batches):  # type: ignore[arg-type]
+            train(model, optimizer, x)
+    found = loader_of(run.recording)
+    assert (found.steps, found.batch_size, found.drop_last) == (2, None, False)
+    assert run.recording.events_of("observer-error") == []

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable
 from itertools import islice
+from numbers import Integral
 from sys import _getframe
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 CALLS = frozenset(n for name, n in dis.opmap.items() if name.startswith(("CALL", "PRECALL")))
 CACHE = dis.opmap.get("CACHE", 0)
 MOST = 10_000  # calls in one run
+
+
+# Whether a sampler draws at random; one of the user's own may do anything.
+_SHUFFLES: dict[type, bool] = {RandomSampler: True, SequentialSampler: False}
 
 
 class Spot(NamedTuple):
@@ -129,15 +134,11 @@ class Places:
         written = self._at(known[1], "loader")
         if written is None:
             return
-        written.batch_size, written.drop_last = loader.batch_size, loader.drop_last
-        sampler = loader.sampler
-        written.shuffles = (
-            True
-            if type(sampler) is RandomSampler
-            else False
-            if type(sampler) is SequentialSampler
-            else None
-        )
+        # A subclass may lack any of these, or mean something else by them.
+        size, sampler = getattr(loader, "batch_size", None), getattr(loader, "sampler", None)
+        written.batch_size = int(size) if isinstance(size, Integral) else None
+        written.drop_last = getattr(loader, "drop_last", None) is True
+        written.shuffles = _SHUFFLES.get(type(sampler))
         written.passes += 1
         written.idle += 1  # until it has a step
         self._put(written)
