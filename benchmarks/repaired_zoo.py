@@ -120,7 +120,7 @@ def trained(model: nn.Module, x: torch.Tensor) -> str:
     parameters = [p for p in model.parameters() if p.requires_grad]
     out = model.train()(x)
     first = out if isinstance(out, torch.Tensor) else out[0]
-    first.square().mean().backward()
+    (first - 1).square().mean().backward()  # some heads begin at 0
     if not any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in parameters):
         return "no gradient"
     if any(p.grad is not None and not bool(p.grad.isfinite().all()) for p in parameters):

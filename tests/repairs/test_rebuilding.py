@@ -87,6 +87,27 @@ def test_a_norm_without_a_map_before_it_is_fixed():
     torch.testing.assert_close(repaired.eval()(X), model.eval()(X), rtol=1e-4, atol=1e-4)
 
 
+class Activated(nn.BatchNorm2d):
+    """As in libraries that fuse the activation into the norm."""
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.act = nn.ReLU()
+
+    def forward(self, input):  # noqa: A002, torch's word
+        return self.act(super().forward(input))
+
+
+@pytest.mark.parametrize(
+    "before", [nn.Conv2d(3, 4, 1), nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())]
+)
+def test_an_activation_fused_into_the_norm_survives(before):
+    model = trained(nn.Sequential(before, Activated(4), nn.Conv2d(4, 2, 1)))
+    repaired, _ = remove_batchnorm(model, X)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in repaired.modules())
+    torch.testing.assert_close(repaired.eval()(X), model.eval()(X), rtol=1e-4, atol=1e-4)
+
+
 def test_what_cannot_be_taken_out_is_told():
     with pytest.raises(NormscopeError, match="has no batch norm"):
         remove_batchnorm(nn.Sequential(nn.Linear(2, 2)), torch.randn(2, 2))

@@ -16,8 +16,9 @@ from normscope.graph.model import Add, Affine, Graph, Node, Norm
 from normscope.nn import FrozenBatchNorm, SkipInit
 from normscope.probes.replay import batch_norms, to_device
 from normscope.record.torch.norms import is_fresh
-from normscope.repairs.batchnorm_folding import PLAIN, fold
+from normscope.repairs.batchnorm_folding import fold
 from normscope.repairs.certificate import Certificate, LeftAlone
+from normscope.repairs.conversion.besides import besides
 from normscope.repairs.conversion.replacing import replace_everywhere
 from normscope.repairs.conversion.targets import TARGETS, Wish, take_over
 from normscope.repairs.neighbours import Pair, captured, pairs
@@ -57,19 +58,22 @@ def remove_batchnorm(
     names = {m: p for p, m in repaired.named_modules()}
     new: dict[nn.Module, nn.Module] = {}
     left: list[LeftAlone] = []
-    for pair in found:
-        if isinstance(pair, Pair) and pair.repeat == 1 and type(pair.norm) in PLAIN:
-            fold(pair)
-            new[pair.norm] = nn.Identity()
+    folded = 0
+    pairs_of = {p.norm: p for p in found if isinstance(p, Pair) and p.repeat == 1}
     for norm in norms:
-        if norm not in new:
-            try:
-                made = TARGETS["frozen"].build(norm, None, Wish())
-            except NormscopeError as reason:
-                left.append(LeftAlone(path=names[norm], reason=str(reason)))
-                continue
-            new[norm] = take_over(made, norm)
-    folded = sum(isinstance(m, nn.Identity) for m in new.values())
+        try:
+            more = besides(norm)
+            made: list[nn.Module] = []
+            if norm in pairs_of:
+                fold(pairs_of[norm])
+                folded += 1
+            else:
+                made.append(take_over(TARGETS["frozen"].build(norm, None, Wish()), norm))
+        except NormscopeError as reason:
+            left.append(LeftAlone(path=names[norm], reason=str(reason)))
+            continue
+        made += [module for _, module in more]
+        new[norm] = _in_a_row(made)
     scales = 0
     for norm, made in new.items():
         if names[norm] in ends:
@@ -93,6 +97,16 @@ def remove_batchnorm(
         warnings=ADVICE,
     )
     return repaired, certificate
+
+
+def _in_a_row(modules: list[nn.Module]) -> nn.Module:
+    match modules:
+        case []:
+            return nn.Identity()
+        case [only]:
+            return only
+        case several:
+            return nn.Sequential(*several)
 
 
 def _settle(
