@@ -100,13 +100,9 @@ def remove_batchnorm(
 
 
 def _in_a_row(modules: list[nn.Module]) -> nn.Module:
-    match modules:
-        case []:
-            return nn.Identity()
-        case [only]:
-            return only
-        case several:
-            return nn.Sequential(*several)
+    if not modules:
+        return nn.Identity()
+    return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
 
 
 def _settle(
