@@ -75,10 +75,10 @@ def remove_batchnorm(
         made += [module for _, module in more]
         new[norm] = _in_a_row(made)
     scales = 0
-    for norm, made in new.items():
+    for norm, other in list(new.items()):
         if names[norm] in ends:
             scale = SkipInit(0.0 if fresh else 1.0).to(_like(norm))
-            new[norm] = scale if isinstance(made, nn.Identity) else nn.Sequential(made, scale)
+            new[norm] = scale if isinstance(other, nn.Identity) else nn.Sequential(other, scale)
             scales += 1
     replace_everywhere(repaired, new)
     fixed = sum(isinstance(m, FrozenBatchNorm) for m in repaired.modules())
