@@ -1,0 +1,1 @@
+"""One claim a file; `normscope.lab.table` names them in their order."""
