@@ -31,6 +31,8 @@ class Fed:
     @property
     def samples(self) -> int:
         """The size of dimension 0 of the first tensor that has one. Raises NormscopeError without any."""
+        if self.args and type(first := self.args[0]) is torch.Tensor and first.ndim:
+            return first.shape[0]  # the common case, without a walk through the batch
         for tensor in tensors_of((self.args, self.kwargs)):
             if tensor.ndim:
                 return tensor.shape[0]
