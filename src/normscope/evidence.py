@@ -14,6 +14,7 @@
 | `coupling` | what outputs owe to their batch mates | model of a setup |
 | `domain` | statistics of other data, and what re-estimating gains | model of a setup |
 | `regularization` | what each regularizer costs on training data | model of a setup |
+| `trial` | arms of a trial beside the unchanged script | script |
 
 Missing evidence makes a rule *not evaluated*, never passed.
 """
@@ -40,6 +41,7 @@ HINTS: Mapping[str, str] = {
     "coupling": "ask for it: `normscope probe coupling file.py:setup`",
     "domain": "ask for it, with held-out or other data: `normscope probe domain file.py:setup`",
     "regularization": "ask for it: `normscope probe regularization file.py:setup`",
+    "trial": "ask for it: `normscope trial --arms group,none --metric PATTERN train.py`",
 }
 
 CHECKED_HINTS: Mapping[str, str] = {

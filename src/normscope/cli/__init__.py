@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "Observe your unmodified training script, then diagnose it. The main job.",
     "check": "Judge a model by its code alone: no training, no data.",
     "probe": "Ask a trained model and its data: where a train-evaluation gap comes from, and more.",
+    "trial": "Run your script once per arm and seed: what does a remedy do on your task?",
     "report": "Rebuild the report of a recording.",
     "compare": "Tell what a change did, from the recordings before and after it.",
     "repair": "Apply a repair to a trained model; write the weights and a certificate.",
@@ -55,6 +56,7 @@ normscope {__version__}: a doctor for the normalization layers of deep networks.
   normscope run [options] script.py [args…]
   normscope run [options] -m module [args…]
   normscope check [options] file.py:factory
+  normscope trial [options] script.py [args…]
 
 Commands
 {listed}

@@ -59,6 +59,24 @@ RUN_OPTIONS = (
 )
 
 
+TRIAL_OPTIONS = (
+    "--arms",
+    "--seeds",
+    "--metric",
+    "--metric-file",
+    "--metric-name",
+    "--jobs",
+    "--ray",
+    "--rerun",
+    "--shared",
+    "--record",
+    "--format",
+    "--output",
+    "--fail-on",
+)
+TRIAL_FLAGS = ("--lower-is-better", "--halving")
+
+
 def dispatch(words: Sequence[str]) -> int:
     """Parse and run one command line; its exit status. Errors of the user's become one line on stderr."""
     try:
@@ -83,14 +101,11 @@ def _call(words: Sequence[str]) -> int:
             f"`normscope` has no command `{words[0]}`.{did_you_mean(words[0], COMMANDS)} "
             f"Commands: {', '.join(COMMANDS)}."
         )
-    if words[0] == "run":
-        ours, command = split_run(words[1:], RUN_OPTIONS)
+    if words[0] in ("run", "trial"):
+        kinds = (RUN_OPTIONS, ()) if words[0] == "run" else (TRIAL_OPTIONS, TRIAL_FLAGS)
+        ours, command = split_run(words[1:], *kinds, words[0])
         # Behind `--` the parser takes every word as it is.
-        words = (
-            ["run", *ours]
-            if ours[-1:] == [HELP[0]] or ours[-1:] == [HELP[1]]
-            else ["run", *ours, "--", *command]
-        )
+        words = [words[0], *ours, *([] if ours[-1:] in ([h] for h in HELP) else ["--", *command])]
     code: Any = app(words, exit_on_error=False, print_error=False, result_action="return_value")
     return code or 0
 
@@ -238,6 +253,81 @@ def probe(
         baseline=baseline,
     )
     return probing.probe(words, chosen, seconds=seconds)
+
+
+@app.command(
+    help=f"{COMMANDS['trial']}\n\nnormscope trial [OPTIONS] script.py [args…]\nnormscope trial [OPTIONS] -m module [args…]"
+)
+def trial(
+    *command: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    arms: Annotated[
+        Words,
+        Parameter(
+            help="What to try, separated by commas: group,layer,instance,renorm,ghost:32,frozen-tail,none,momentum:0.01,batch:64,drop-last,lr:x0.3,wd:x0,random."
+        ),
+    ] = None,
+    seeds: Annotated[
+        str, Parameter(help="How many, or which: 5 or 0,1,7; 5 by default.", show_default=False)
+    ] = "5",
+    metric: Annotated[
+        str | None,
+        Parameter(
+            help='A regular expression for what the script prints, with a group for the number: "accuracy=([0-9.]+)"; the last match counts.'
+        ),
+    ] = None,
+    metric_file: Annotated[
+        str | None,
+        Parameter(help="A number in a JSON file that it writes: results.json:test.accuracy."),
+    ] = None,
+    metric_name: Annotated[
+        str | None, Parameter(help="What it reports by `normscope.report_metric` under this name.")
+    ] = None,
+    lower_is_better: Annotated[bool, Parameter(negative="", help="For losses and errors.")] = False,
+    jobs: Annotated[
+        str,
+        Parameter(
+            help="How many runs at once, or auto: one for each core; 1 by default.",
+            show_default=False,
+        ),
+    ] = "1",
+    ray: Annotated[
+        str | None, Parameter(help="Run on a Ray cluster: auto, or its address.")
+    ] = None,
+    halving: Annotated[
+        bool, Parameter(negative="", help="Stop hopeless arms after 2, 4, 8, … seeds.")
+    ] = False,
+    rerun: Annotated[Words, Parameter(help="Forget the finished runs of this arm.")] = None,
+    shared: Annotated[
+        Words,
+        Parameter(help="A file or folder that runs may share, such as a cache of the data."),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        Parameter(
+            help="Where finished runs are kept; SCRIPT.trial.nscope in this folder by default."
+        ),
+    ] = None,
+    format_: Formats = None,
+    output: Outputs = None,
+    fail_on: Annotated[str | None, Parameter(help=f"{FAIL_ON} By default never.")] = None,
+) -> int:
+    # The recording that `pyproject.toml` names is that of `run`.
+    chosen = _configured(format=format_, output=output, fail_on=fail_on)
+    from normscope.cli.trying import Wish, try_arms
+
+    wish = Wish(
+        arms=",".join(arms or ()),
+        seeds=seeds,
+        metric=(metric, metric_file, metric_name),
+        higher_is_better=not lower_is_better,
+        jobs=jobs,
+        ray=ray,
+        halving=halving,
+        rerun=tuple(rerun or ()),
+        shared=tuple(shared or ()),
+        record=record,
+    )
+    return try_arms(command, wish, chosen)
 
 
 @app.command(help=COMMANDS["report"])
@@ -403,6 +493,7 @@ def rules(
 @app.command(help=COMMANDS["explain"])
 def explain(code: Annotated[str, Parameter(help="Its code or its name.")], /) -> int:
     return catalogue.explain(code)
+
 
 
 @app.command(help=COMMANDS["demo"])

@@ -1,4 +1,4 @@
-"""Which words of `normscope run …` are ours, and which belong to the script."""
+"""Which words of `normscope run …` and `normscope trial …` are ours, and which belong to the script."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from normscope.errors import NormscopeError, did_you_mean
 HELP = ("--help", "-h")
 
 
-def split_run(words: Sequence[str], options: Iterable[str]) -> tuple[list[str], list[str]]:
+def split_run(
+    words: Sequence[str], options: Iterable[str], flags: Iterable[str] = (), command: str = "run"
+) -> tuple[list[str], list[str]]:
     """Our words, and the command from the script, or from `-m`, on.
 
-    `options` are ours; each takes a value. Raises NormscopeError for an unknown option before the script.
+    `options` are ours; each takes a value, `flags` none. Raises NormscopeError for an unknown option before the script.
     """
-    known = set(options)
+    known, valueless = {*options, *flags}, set(flags)
     ours: list[str] = []
     rest = list(words)
     while rest:
@@ -30,11 +32,13 @@ def split_run(words: Sequence[str], options: Iterable[str]) -> tuple[list[str], 
         name, equals, _ = word.partition("=")
         if name not in known:
             raise NormscopeError(
-                f"`normscope run` has no option `{name}`.{did_you_mean(name, known)} "
-                "Options of the script come after it: `normscope run train.py --lr 0.1`."
+                f"`normscope {command}` has no option `{name}`.{did_you_mean(name, known)} "
+                f"Options of the script come after it: `normscope {command} train.py --lr 0.1`."
             )
         ours.append(word)
-        if not equals:
+        if equals and name in valueless:
+            raise NormscopeError(f"The option `{name}` takes no value; got `{word}`.")
+        if not equals and name not in valueless:
             if not rest:
                 raise NormscopeError(f"The option `{name}` needs a value: `{name}=VALUE`.")
             ours.append(rest.pop(0))

@@ -1,11 +1,14 @@
 """In the process of the script: seeds and arm are set up when it imports what they concern, and the outcome is kept.
 
-With the seed's offset at 0 and the arm `as-is` nothing of the script's is touched.
+With the seed's offset at 0 and the arm `as-is` nothing of what the script computes is touched.
 """
 
 from __future__ import annotations
 
 import atexit
+import fcntl
+import os
+import sys
 from pathlib import Path
 
 from normscope.session.imports import ImportWatch
@@ -15,25 +18,69 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+ALIVE, JOURNAL = "alive", "journal"  # in the run's folder
+
 
 def start(order: dict[str, Any]) -> None:
-    """`order` has outcome (a path), arm (kind, value), offset, and steps: those of the unchanged run, None if unknown."""
+    """`order` has folder (the run's own), spared (paths), arm (kind, value), offset, and steps: those of the unchanged run, or None."""
     from normscope.trials import outcome, seeding
+    from normscope.trials.files.guard import Guard
+    from normscope.trials.patches import Patches
 
-    run = outcome.begin(Path(order["outcome"]))
-    atexit.register(lambda: run.write(ended=True))
+    folder = Path(order["folder"])
+    _end_with_parent()
+    _hold(folder / ALIVE)
+    run = outcome.begin(folder / "outcome.json")
+
+    def not_kept(reason: str) -> None:
+        run.told.reason = reason
+        run.end(outcome.NO_COPY)
+
+    guard = Guard(folder / JOURNAL, order["spared"], not_kept)
+    guard.install()
+    atexit.register(run.write)
     kind, value = order["arm"]
     offset: int = order["offset"]
-    seeding.of_python(offset)
+    patches = Patches()
+    seeding.of_python(offset, patches)
 
     def numpy(module: ModuleType) -> None:
-        seeding.of_numpy(module, offset)
+        seeding.of_numpy(module, offset, patches)
 
     def torch(module: ModuleType) -> None:
-        seeding.of_torch(module, offset)
-        from normscope.trials.torch.arming import arm
+        guard.of_torch(module)
+        seeding.of_torch(module, offset, patches)
+        from normscope.session.tracebacks import hide_our_frames
+        from normscope.trials.torch.arming import Armed
 
-        arm(kind, value, order["steps"], run)
+        armed = Armed(kind, value, order["steps"], run, patches)
+        atexit.register(armed.finish)  # later than the writing, and therefore before it
+        hide_our_frames()
 
-    for name, then in (("numpy", numpy), ("torch", torch)):
+    for name, then in (
+        ("numpy", numpy),
+        ("torch", torch),
+        ("safetensors", guard.of_safetensors),
+        ("h5py", guard.of_h5py),
+    ):
         ImportWatch(name, then).install()
+
+
+_held: list[int] = []
+
+
+def _hold(file: Path) -> None:
+    """As long as this process or a fork of it lives, the file is locked: who comes after a crash can tell, and end it."""
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.write(fd, str(os.getpid()).encode())
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    _held.append(fd)
+
+
+def _end_with_parent() -> None:
+    """On Linux a run ends with the process that started it, however that ends."""
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

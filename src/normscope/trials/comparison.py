@@ -127,6 +127,26 @@ def _coinciding(arm: str, differences: list[float], mean: float | None) -> Compa
     )
 
 
+def hopeless(differences: Mapping[str, Sequence[float]], level: float = 0.01) -> list[str]:
+    """Arms whose interval for the mean difference lies wholly below 0, by few pairs each (`differences[arm]`, arm − as-is).
+
+    With two pairs an arm's own spread says next to nothing (one degree of freedom), so the spread is pooled over all arms. Arms that
+    spread more than others are also those that do badly, which makes the pooled spread larger and the judgement milder.
+    """
+    known = {a: list(d) for a, d in differences.items() if len(d) > 1}
+    freedom = sum(len(d) - 1 for d in known.values())
+    if not freedom:
+        return []
+    squares = math.fsum((x - _mean(d)) ** 2 for d in known.values() for x in d)
+    spread = math.sqrt(squares / freedom)
+    found: list[str] = []
+    for arm, d in known.items():
+        error = spread / math.sqrt(len(d))
+        if error > 0 and _student(_mean(d), error, freedom, level)[1] < 0:
+            found.append(arm)
+    return found
+
+
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
@@ -138,7 +158,7 @@ def _standard_error(values: Sequence[float]) -> float:
 
 def _student(mean: float, error: float, freedom: int, level: float) -> tuple[float, float, float]:
     """Ends of the two-sided interval at 1 − `level`, and the p-value of a mean of 0."""
-    from scipy import stats
+    from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
 
     student: Any = stats.t
     t = float(student.ppf(1 - level / 2, freedom))

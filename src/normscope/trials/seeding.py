@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from normscope.trials.patches import Patches
+
 # Where a trial's seeds begin: far from each other, so that `seed` and `seed + 1` in a script do not meet another trial's.
 STRIDE = 1_000_003
 LARGEST = 2**32 - 1
@@ -25,36 +27,42 @@ def moved(seed: Any, offset: int) -> Any:
     return (seed + offset) % LARGEST if 0 <= seed <= LARGEST else seed + offset
 
 
-def of_python(offset: int) -> None:
-    """`random.seed`; a script that never seeds gets what the other arms of this trial get."""
+def of_python(offset: int, patches: Patches) -> None:
+    """`random.seed` and `random.Random(seed)`; a script that never seeds gets what the other arms of this trial get."""
     random.seed(offset)
-    random.seed = _wrapped(random.seed, offset)
+    if offset:
+        patches.set(random, "seed", _wrapped(random.seed, offset))
+        patches.set(random, "Random", _python_generator(random.Random, offset))
 
 
-def of_numpy(numpy: Any, offset: int) -> None:
-    """`numpy.random.seed`, `default_rng`, `SeedSequence` and `RandomState`."""
+def of_numpy(numpy: Any, offset: int, patches: Patches) -> None:
+    """`numpy.random.seed`, `default_rng`, `RandomState`, `SeedSequence` and the bit generators."""
     made = numpy.random
     made.seed(offset % LARGEST)
-    made.seed = _wrapped(made.seed, offset)
-    made.default_rng = _wrapped(made.default_rng, offset)
-    made.RandomState = _seeded(made.RandomState, offset)
+    if not offset:
+        return
+    patches.set(made, "seed", _wrapped(made.seed, offset))
+    patches.set(made, "default_rng", _wrapped(made.default_rng, offset))
+    patches.set(made, "RandomState", _seeded(made.RandomState, offset))
+    for name in ("SeedSequence", "PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"):
+        patches.set(made, name, _factory(getattr(made, name), offset))
 
 
-def of_torch(torch: Any, offset: int) -> None:
+def of_torch(torch: Any, offset: int, patches: Patches) -> None:
     """`torch.manual_seed`, those of devices, and `torch.Generator().manual_seed`.
 
-    PyTorch starts from a fixed seed of its own, so that a script that never seeds is moved from there.
+    PyTorch starts from a fixed seed of its own, so that a script that never seeds is moved from there. `torch.manual_seed` hands
+    its seed, moved already, to the devices' functions, which move it once more: the same in every arm.
     """
-    if offset == 0:
+    if not offset:
         return
     torch.default_generator.manual_seed(torch.default_generator.initial_seed() + offset)
     for place in (torch, torch.cuda, getattr(torch, "mps", None), getattr(torch, "xpu", None)):
         for name in ("manual_seed", "manual_seed_all"):
             if (function := getattr(place, name, None)) is not None:
-                setattr(place, name, _wrapped(function, offset))
-    # The device functions are called by `torch.manual_seed` itself, with a seed that has been moved already.
-    torch.random.manual_seed = torch.manual_seed
-    torch.Generator = _generator(torch.Generator, offset)
+                patches.set(place, name, _wrapped(function, offset))
+    patches.set(torch.random, "manual_seed", torch.manual_seed)
+    patches.set(torch, "Generator", _generator(torch.Generator, offset))
 
 
 def _wrapped(function: Callable[..., Any], offset: int) -> Callable[..., Any]:
@@ -63,6 +71,14 @@ def _wrapped(function: Callable[..., Any], offset: int) -> Callable[..., Any]:
         return function(moved(seed, offset), *args, **kwargs)
 
     return seeded
+
+
+def _python_generator(kind: type[Any], offset: int) -> type[Any]:
+    class Random(kind, metaclass=_passing_for(kind)):
+        def seed(self, a: Any = None, version: int = 2) -> None:
+            super().seed(moved(a, offset), version)
+
+    return _disguised(Random, kind)
 
 
 def _seeded(kind: type[Any], offset: int) -> type[Any]:
@@ -86,12 +102,25 @@ def _generator(kind: type[Any], offset: int) -> type[Any]:
     return _disguised(Generator, kind)
 
 
+def _factory(kind: type[Any], offset: int) -> type[Any]:
+    """Builds instances of the class itself, from a moved seed: they are pickled under the class's name."""
+
+    class Factory(metaclass=_passing_for(kind)):
+        def __new__(cls, seed: Any = None, *args: Any, **kwargs: Any) -> Any:
+            return kind(moved(seed, offset), *args, **kwargs)
+
+    return _disguised(Factory, kind)
+
+
 def _passing_for(kind: type[Any]) -> type[Any]:
     """Instances of the original class, which libraries have made or make, count as instances of its stand-in."""
 
     class Meta(type(kind)):
         def __instancecheck__(cls, value: object) -> bool:
             return isinstance(value, kind)
+
+        def __subclasscheck__(cls, other: type) -> bool:
+            return issubclass(other, kind)
 
     return Meta
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ from normscope.comparison import Comparison
 from normscope.diagnosis import Diagnosis
 from normscope.finding import Finding
 from normscope.report import answer, change, probes
+from normscope.report import trial as trials
 from normscope.report.html import channels, forwards, gap, series
 from normscope.report.html.figures import Section, Table, table
 from normscope.report.wording import band, plain, reading, shortened, some, steps
+from normscope.trials.answer import TrialAnswer
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -40,6 +43,19 @@ def comparison_to_html(comparison: Comparison) -> str:
     before, after = comparison.before.recording.target, comparison.after.recording.target
     target = before if before == after else f"{before} → {after}"
     return _page("compare.html.j2", sections, target=target, c=comparison, sides=_sides(comparison))
+
+
+def trial_to_html(trial: TrialAnswer, findings: Sequence[Finding]) -> str:
+    """The report of a trial as one page that needs no other file and no network."""
+    target = " ".join((trial.plan.target, *trial.plan.arguments))
+    return _page(
+        "trial.html.j2",
+        list(trials.sections(trial)),
+        target=target,
+        t=trial,
+        findings=findings,
+        trials=trials,
+    )
 
 
 def _sides(c: Comparison) -> Table:

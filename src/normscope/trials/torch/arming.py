@@ -3,143 +3,146 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from normscope.trials.outcome import Outcome
+from normscope.trials.patches import Patches
 from normscope.trials.torch import exchanging
 from normscope.trials.torch.becoming import become
-from normscope.trials.torch.exchanging import Exchange, maker
+from normscope.trials.torch.calling import refuse_what_is_left
+from normscope.trials.torch.exchanging import Exchange, Touch, maker
 from normscope.trials.torch.loaders import Loaders
 from normscope.trials.torch.optimizers import Factor, Steps, before_build
 from torch.nn.modules.batchnorm import _BatchNorm
 
 EXCHANGES = ("group", "layer", "instance", "renorm", "ghost", "none")
-WITHOUT_BATCH = ("group", "layer", "instance")  # no function of theirs is batch norm's
 FACTORS = {"lr": "lr", "wd": "weight_decay"}
+NO_NORM = "the script ran no batch norm module"
 
 
-def arm(kind: str, value: float | None, steps: int | None, run: Outcome) -> None:
-    """Set it up; at the end the outcome has the steps counted, and a reason where the arm found nothing to change."""
-    if kind == "frozen-tail":
-        counter = _frozen_tail(value or 0.2, steps, run)
-    else:
-        counter = Steps()
-        counter.install()
-    missing = _set_up(kind, value, steps, run)
+class Armed:
+    """An arm in force, until `finish` writes to the outcome what it did, or why it found nothing to change.
 
-    def ended() -> None:
-        run.told.steps = counter.count
-        if (reason := missing()) and not run.told.reason:
-            run.told.reason = reason
+    Args:
+        kind, value: the arm.
+        steps: how many the unchanged run made, for schedules; None where that is not known.
+        spare: leave norm layers alone that live already, because they are not the run's.
+    """
 
-    atexit.register(ended)  # before the outcome is written, which was registered earlier
+    def __init__(
+        self,
+        kind: str,
+        value: float | None,
+        steps: int | None,
+        run: Outcome,
+        patches: Patches,
+        *,
+        spare: bool = False,
+    ) -> None:
+        self._run, self._patches, self._spare = run, patches, spare
+        self._counter = Steps()
+        self._missing: Callable[[], str] = lambda: ""
+        if kind in EXCHANGES:
+            self._missing = self._exchange(kind, value, steps)
+        elif kind == "momentum":
+            self._missing = self._momentum(value)
+        elif kind in FACTORS:
+            self._missing = self._factor(FACTORS[kind], 1.0 if value is None else value)
+        elif kind in ("batch", "drop-last"):
+            self._missing = self._loaders(kind, value)
+        elif kind == "frozen-tail":
+            self._missing = self._frozen_tail(0.2 if value is None else value, steps)
+        self._counter.install(patches)
 
+    def finish(self) -> None:
+        told = self._run.told
+        told.steps = self._counter.count
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            told.device_memory = int(torch.cuda.max_memory_allocated())
+        if (reason := self._missing()) and not told.reason:
+            told.reason = reason
 
-def _set_up(kind: str, value: float | None, steps: int | None, run: Outcome) -> Any:
-    """The function that tells at the end why the arm changed nothing; empty where it did."""
-    if kind in EXCHANGES:
-        return _exchange(kind, value, steps, run)
-    if kind == "momentum":
-        return _momentum(value, run)
-    if kind in FACTORS:
-        return _factor(FACTORS[kind], value or 0.0, run)
-    if kind in ("batch", "drop-last"):
-        return _loaders(kind, value, run)
-    return lambda: ""
+    def _exchange(self, kind: str, value: float | None, steps: int | None) -> Callable[[], str]:
+        exchange = self._touching(Exchange(maker(kind, value, steps)))
+        refuse_what_is_left(self._patches, layers=False)
 
+        def missing() -> str:
+            self._run.told.exchanged = exchange.count
+            return "" if exchange.count else NO_NORM
 
-def _exchange(kind: str, value: float | None, steps: int | None, run: Outcome) -> Any:
-    exchange = Exchange(maker(kind, value, steps))
-    exchange.install()
-    before_build(exchange.all)
-    if kind in WITHOUT_BATCH:
-        _refuse_functions()
+        return missing
 
-    def missing() -> str:
-        run.told.exchanged = exchange.count
-        return "" if exchange.count else "the script ran no batch norm module"
+    def _momentum(self, value: float | None) -> Callable[[], str]:
+        def same(norm: _BatchNorm) -> None:
+            norm.momentum = value
 
-    return missing
+        setter = self._touching(Touch(same))
+        refuse_what_is_left(self._patches, layers=True)
 
+        def missing() -> str:
+            self._run.told.changed = setter.count
+            return "" if setter.count else NO_NORM
 
-def _refuse_functions() -> None:
-    """Where no batch norm is left, nothing may call its function: a functional norm cannot be exchanged."""
-    function = torch.nn.functional.batch_norm
+        return missing
 
-    def called(*args: Any, **kwargs: Any) -> Any:
-        exchanging.refuse("batch norm is called as a function, which no layer can replace")
-        return function(*args, **kwargs)
+    def _touching(self, touch: Touch) -> Touch:
+        if self._spare:
+            touch.spare()
+        touch.install(self._patches)
+        before_build(touch.all, self._patches)
+        return touch
 
-    torch.nn.functional.batch_norm = called
+    def _factor(self, entry: str, factor: float) -> Callable[[], str]:
+        scaled = Factor(entry, factor)
+        scaled.install(self._patches)
 
+        def missing() -> str:
+            self._run.told.changed = scaled.changed
+            if scaled.changed:
+                return ""
+            return f"no optimizer of PyTorch stepped with a `{entry}` other than 0"
 
-def _momentum(value: float | None, run: Outcome) -> Any:
-    def same(norm: _BatchNorm) -> None:
-        norm.momentum = value
+        return missing
 
-    setter = exchanging.Touch(same)
-    setter.install()
-    before_build(setter.all)
+    def _loaders(self, kind: str, value: float | None) -> Callable[[], str]:
+        size = int(value) if value else None
+        loaders = Loaders(batch_size=size, drop_last=kind == "drop-last")
+        loaders.install(self._patches)
 
-    def missing() -> str:
-        run.told.changed = setter.count
-        return "" if setter.count else "the script ran no batch norm module"
+        def missing() -> str:
+            self._run.told.changed = loaders.changed
+            if loaders.changed:
+                return ""
+            return "no shuffled DataLoader was built: the loop makes its batches by itself"
 
-    return missing
+        return missing
 
-
-def _factor(entry: str, factor: float, run: Outcome) -> Any:
-    scaled = Factor(entry, factor)
-    scaled.install()
-
-    def missing() -> str:
-        run.told.changed = scaled.changed
-        if scaled.changed:
-            return ""
-        return f"no optimizer of PyTorch stepped with a `{entry}` other than 0"
-
-    return missing
-
-
-def _loaders(kind: str, value: float | None, run: Outcome) -> Any:
-    loaders = Loaders(batch_size=int(value) if value else None, drop_last=kind == "drop-last")
-    loaders.install()
-
-    def missing() -> str:
-        run.told.changed = loaders.changed
-        return (
-            ""
-            if loaders.changed
-            else "no shuffled DataLoader was built: the loop makes its batches by itself"
-        )
-
-    return missing
-
-
-def _frozen_tail(share: float, steps: int | None, run: Outcome) -> Steps:
-    """Statistics fixed from the step on that begins the last share of the unchanged run."""
-
-    def freeze() -> None:
-        for thing in gc.get_objects():
-            if issubclass(type(thing), _BatchNorm) and thing.running_mean is not None:
-                become(thing, exchanging.kept(thing, exchanging.frozen(thing)))
-                run.told.exchanged += 1
-
-    if not steps:
-        run.give_up(
-            "the unchanged run of this seed counted no step of an optimizer, so its last share is not known"
-        )
-    counter = Steps(int((1 - share) * steps), freeze)
-    counter.install()
-
-    def check() -> None:
-        if not run.told.exchanged and not run.told.reason:
-            run.told.reason = (
-                "the script held no batch norm module when its last share of steps began"
+    def _frozen_tail(self, share: float, steps: int | None) -> Callable[[], str]:
+        """Statistics fixed from the step on that begins the last share of the unchanged run."""
+        if not steps:
+            self._run.give_up(
+                "the unchanged run of this seed counted no step of an optimizer, so its last share is not known"
             )
+        others = set(map(id, _norms())) if self._spare else set[int]()
 
-    atexit.register(check)
-    return counter
+        def freeze() -> None:
+            for norm in _norms():
+                if norm.running_mean is not None and id(norm) not in others:
+                    become(norm, exchanging.kept(norm, exchanging.frozen(norm)))
+                    self._run.told.exchanged += 1
+
+        self._counter = Steps(max(1, int((1 - share) * steps)), freeze)
+
+        def missing() -> str:
+            if self._run.told.exchanged:
+                return ""
+            return "the script held no batch norm with running statistics when its last share of steps began"
+
+        return missing
+
+
+def _norms() -> list[Any]:
+    return [t for t in gc.get_objects() if issubclass(type(t), _BatchNorm)]

@@ -9,15 +9,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import torch
 from normscope.errors import NormscopeError
 from normscope.nn import BatchRenorm, FrozenBatchNorm, GhostBatchNorm
 from normscope.repairs.conversion.besides import besides
-from normscope.repairs.conversion.groups import LEAST, groups_for
-from normscope.repairs.conversion.targets import BUFFERS, take_over
+from normscope.repairs.conversion.targets import take_over
 from normscope.trials.outcome import give_up
+from normscope.trials.patches import Patches
 from normscope.trials.torch.becoming import become
 from normscope.trials.torch.first_batch import FirstBatchMap
+from normscope.trials.torch.fitting import FittingGroupNorm, Fused
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -40,7 +40,7 @@ class Touch:
         self._done: weakref.WeakSet[nn.Module] = weakref.WeakSet()
         self.count = 0
 
-    def install(self) -> None:
+    def install(self, patches: Patches) -> None:
         """Look again whenever a norm was built and a module is called."""
         init = nn.modules.batchnorm._NormBase.__init__
         touch = self
@@ -54,8 +54,12 @@ class Touch:
             if touch._pending:
                 touch.all()
 
-        nn.modules.batchnorm._NormBase.__init__ = noted
-        nn.modules.module.register_module_forward_pre_hook(before_use)
+        patches.set(nn.modules.batchnorm._NormBase, "__init__", noted)
+        patches.then(nn.modules.module.register_module_forward_pre_hook(before_use).remove)
+
+    def spare(self) -> None:
+        """Leave alone all that live already."""
+        self._done.update(t for t in gc.get_objects() if issubclass(type(t), _BatchNorm))
 
     def all(self) -> None:
         """All that there are now: copies and loaded ones, which nobody built, are found as well.
@@ -83,7 +87,7 @@ def _exchanged(norm: _BatchNorm, make: Make) -> None:
         new = kept(norm, make(norm))
     except NormscopeError as reason:
         refuse(f"a {type(norm).__name__} cannot be exchanged: {reason}")
-    become(norm, nn.Sequential(OrderedDict([("norm", new), *more])) if more else new)
+    become(norm, Fused(OrderedDict([("norm", new), *more])) if more else new)
 
 
 def kept(norm: _BatchNorm, new: nn.Module) -> nn.Module:
@@ -120,28 +124,7 @@ def _words(norm: _BatchNorm) -> dict[str, Any]:
 
 
 def _grouped(norm: _BatchNorm, groups: int) -> nn.Module:
-    """As many groups as divide the channels; how many fit the positions is known at the first call."""
-    channels = norm.num_features
-    whole = next(g for g in range(min(groups, channels), 0, -1) if channels % g == 0)
-    made = nn.GroupNorm(whole, channels, norm.eps, norm.affine)
-    made.register_load_state_dict_pre_hook(_without_statistics)
-    each = groups == channels
-
-    def fit(module: Any, inputs: tuple[Any, ...]) -> None:
-        handle.remove()
-        positions = inputs[0][0, 0].numel()
-        if each and positions < LEAST:
-            refuse(
-                f"a channel of one sample has {positions} values somewhere: normalizing them among themselves would erase them"
-            )
-        if not each:
-            try:
-                module.num_groups = groups_for(channels, positions, groups)
-            except NormscopeError as reason:
-                refuse(str(reason))
-
-    handle = made.register_forward_pre_hook(fit)
-    return made
+    return FittingGroupNorm(norm.num_features, groups, norm.eps, norm.affine)
 
 
 def _renorm(norm: _BatchNorm, steps: int | None) -> nn.Module:
@@ -159,12 +142,3 @@ def _renorm(norm: _BatchNorm, steps: int | None) -> nn.Module:
 
 def _without(norm: _BatchNorm) -> nn.Module:
     return FirstBatchMap(norm.num_features, **_words(norm), trainable_affine=True)
-
-
-def _without_statistics(
-    module: nn.Module, state: dict[str, torch.Tensor], prefix: str, *rest: Any
-) -> None:
-    """A checkpoint of a batch norm loads: what this layer has no place for is left out."""
-    del module, rest
-    for name in BUFFERS:
-        state.pop(prefix + name, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from normscope.trials.patches import Patches
 from torch.utils.data import DataLoader, RandomSampler
 
 
@@ -15,7 +16,7 @@ class Loaders:
         self._batch_size, self._drop_last = batch_size, drop_last
         self.changed = 0
 
-    def install(self) -> None:
+    def install(self, patches: Patches) -> None:
         init = DataLoader.__init__
         change = self._changed
 
@@ -33,7 +34,7 @@ class Loaders:
                 batch_size, rest, words = change(batch_size, rest, words)
             init(self, dataset, batch_size, shuffle, sampler, *rest, **words)
 
-        DataLoader.__init__ = built
+        patches.set(DataLoader, "__init__", built)
 
     def _changed(
         self, batch_size: int, rest: tuple[Any, ...], words: dict[str, Any]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from normscope.trials.patches import Patches
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
@@ -16,32 +17,35 @@ from torch.optim.optimizer import (
 class Factor:
     """Multiplies an entry of every parameter group during each step, and gives it back after it.
 
-    So the script and its schedulers read and write the value that they know. `changed` counts groups whose value was
-    not 0 to begin with.
+    So the script and its schedulers read and write the value that they know. An optimizer around another one shares its groups:
+    only the outermost step changes them. `changed` counts groups whose value was not 0 to begin with.
     """
 
     def __init__(self, entry: str, factor: float) -> None:
         self.entry, self.factor = entry, factor
         self.changed = 0
-        self._kept: list[tuple[dict[str, Any], Any]] = []
+        # By the identity of a group: the optimizer whose step changed it, the group, and the value before.
+        self._kept: dict[int, tuple[object, dict[str, Any], Any]] = {}
 
-    def install(self) -> None:
-        register_optimizer_step_pre_hook(self._before)
-        register_optimizer_step_post_hook(self._after)
+    def install(self, patches: Patches) -> None:
+        patches.then(register_optimizer_step_pre_hook(self._before).remove)
+        patches.then(register_optimizer_step_post_hook(self._after).remove)
 
     def _before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        self._after(optimizer)  # a step that raised never came to its end
         for group in optimizer.param_groups:
             value = group.get(self.entry)
-            if value is None:
+            if value is None or id(group) in self._kept:
                 continue
-            self._kept.append((group, value))
+            self._kept[id(group)] = (optimizer, group, value)
             group[self.entry] = value * self.factor
             self.changed += bool(value)
 
-    def _after(self, *_: Any) -> None:
-        for group, value in self._kept:
-            group[self.entry] = value
-        self._kept.clear()
+    def _after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for key, (owner, group, value) in list(self._kept.items()):
+            if owner is optimizer:
+                group[self.entry] = value
+                del self._kept[key]
 
 
 class Steps:
@@ -51,8 +55,8 @@ class Steps:
         self.count = 0
         self._at, self._then = at, then
 
-    def install(self) -> None:
-        register_optimizer_step_post_hook(self._after)
+    def install(self, patches: Patches) -> None:
+        patches.then(register_optimizer_step_post_hook(self._after).remove)
 
     def _after(self, *_: Any) -> None:
         self.count += 1
@@ -61,7 +65,7 @@ class Steps:
             then()
 
 
-def before_build(then: Callable[[], None]) -> None:
+def before_build(then: Callable[[], None], patches: Patches) -> None:
     """Call `then` whenever an optimizer is about to be built."""
     init = torch.optim.Optimizer.__init__
 
@@ -69,4 +73,4 @@ def before_build(then: Callable[[], None]) -> None:
         then()
         init(self, *args, **kwargs)
 
-    torch.optim.Optimizer.__init__ = built
+    patches.set(torch.optim.Optimizer, "__init__", built)
