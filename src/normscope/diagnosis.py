@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from normscope import catalogue, engine
+from normscope.concepts.keras_words import in_keras
 from normscope.evidence import Evidence, of_recording
 from normscope.finding import CONFIDENCES, SEVERITIES, Finding, NotEvaluated
 from normscope.graph.model import Graph
@@ -55,6 +56,8 @@ def diagnose(recording: Recording, rules: Sequence[Rule] | None = None) -> Diagn
 
 def of_evidence(recording: Recording, evidence: Evidence, rules: Sequence[Rule]) -> Diagnosis:
     found, skipped = engine.run(rules, evidence)
+    if recording.framework == "keras":
+        found = [in_keras(f) for f in found]
     by_code = {r.code: r for r in rules}
     ranked = rank(explain(accompanied(uncontradicted(found), by_code), by_code))
     return Diagnosis(

@@ -54,6 +54,10 @@ PROBED_HINTS: Mapping[str, str] = {
     "graph": "no graph could be captured of the first training batch",
     "recording": "train under observation: `normscope run train.py`",
 }
+KERAS_HINTS: Mapping[str, str] = {
+    "graph": "give an input, channels last: `--input 8,224,224,3`",
+    "weights": "give a checkpoint: `--weights model.weights.h5`",
+}
 UNTRAINED_HINTS = {CHECKED: CHECKED_HINTS, PROBED: PROBED_HINTS}
 
 
@@ -116,7 +120,10 @@ def of_recording(recording: Recording) -> Evidence:
         "weights": [f for f in facts if _learned(f)],
         **recording.measurements,
     }
-    return Evidence(values, {**HINTS, **UNTRAINED_HINTS.get(recording.status, {})})
+    hints = {**HINTS, **UNTRAINED_HINTS.get(recording.status, {})}
+    if recording.framework == "keras" and recording.status == CHECKED:
+        hints |= KERAS_HINTS
+    return Evidence(values, hints)
 
 
 def _learned(facts: Facts) -> bool:

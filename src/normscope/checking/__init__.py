@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from normscope.checking.inputs import InputSpec
-from normscope.checking.target import find, made_by, user_code
+from normscope.checking.places import defined_at, with_places
+from normscope.checking.target import find, made_by, names_keras, user_code
 from normscope.diagnosis import Diagnosis, diagnose
+from normscope.graph.model import Site
+from normscope.record.recording import Recording
 from normscope.rule import Rule
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["check", "check_target"]
 
 
 def check(
-    model: nn.Module, *inputs: Any, rules: Sequence[Rule] | None = None, **kwargs: Any
+    model: Any, *inputs: Any, rules: Sequence[Rule] | None = None, **kwargs: Any
 ) -> Diagnosis:
     """Judge a model by its code: its norm layers and, where inputs are given, its graph in both modes.
 
     Args:
-        model: left as it is: modes, parameters, buffers and random states.
-        inputs: what the model is called with; without any only settings and buffers are judged.
+        model: of PyTorch or Keras; left as it is: modes, parameters, buffers and random states.
+        inputs: what the model is called with; without any only settings and buffers are judged. A Keras model that knows its
+            inputs needs none.
         rules: default: all that are on by default.
         kwargs: passed on to the model as well.
 
     Raises NormscopeError when the model's forward pass raises.
     """
-    from normscope.checking.torch import static_recording
-
     given = inputs if inputs or kwargs else None
+    if _of_keras(model):
+        from normscope.checking import keras as framework
+    else:
+        from normscope.checking import torch as framework
     return diagnose(
-        static_recording(model, given, target=type(model).__name__, kwargs=kwargs), rules
+        framework.static_recording(model, given, target=type(model).__name__, kwargs=kwargs), rules
     )
 
 
@@ -56,13 +61,48 @@ def check_target(
 
     Raises NormscopeError for whatever cannot be found, built or run.
     """
-    with user_code("importing PyTorch"):
-        from normscope.checking.origins import defined_at, origins, with_places
-        from normscope.checking.torch import example_of, static_recording, tensors_from
+    with ExitStack() as stack:
+        if names_keras(target):  # which it may set up before it imports it
+            found = find(target)
+            built = stack.enter_context(_keras_origins())
+        else:
+            built = stack.enter_context(_torch_origins())
+            found = find(target)
+        made = made_by(found, target)
+    if _of_keras(made):
+        from normscope.checking import keras
 
-    with origins() as built:
-        found = find(target)
-        example = example_of(made_by(found, target), target)
+        example = keras.example_of(made, target)
+        if specs:
+            inputs = keras.inputs_from(specs, example.model)
+            example = replace(example, args=inputs, kwargs={})
+        loaded = None
+        if weights is not None:
+            keras.build(example.model, example.args)
+            loaded = keras.load_into(example.model, weights)
+        recording = keras.static_recording(
+            example.model,
+            example.args,
+            target=target,
+            kwargs=example.kwargs,
+            loaded=loaded,
+            built=built,
+        )
+    else:
+        recording = _of_torch(made, specs, weights, target, built)
+    return with_places(diagnose(recording, rules), defined_at(found))
+
+
+def _of_torch(
+    made: Any,
+    specs: Sequence[InputSpec],
+    weights: Path | None,
+    target: str,
+    built: Mapping[Any, Site],
+) -> Recording:
+    with user_code("importing PyTorch"):
+        from normscope.checking.torch import example_of, static_recording, tensors_from
+    example = example_of(made, target)
     if specs:
         example = replace(example, args=tensors_from(specs), kwargs={})
     loaded = None
@@ -70,7 +110,7 @@ def check_target(
         from normscope.checking.weights import load_into
 
         loaded = load_into(example.model, weights)
-    recording = static_recording(
+    return static_recording(
         example.model,
         example.args,
         target=target,
@@ -78,4 +118,26 @@ def check_target(
         loaded=loaded,
         built=built,
     )
-    return with_places(diagnose(recording, rules), defined_at(found))
+
+
+def _of_keras(made: Any) -> bool:
+    """Whether it is Keras' own, without importing Keras for it."""
+    if "keras" not in sys.modules:
+        return False
+    from normscope.checking.keras import is_model
+
+    return is_model(made)
+
+
+def _keras_origins() -> AbstractContextManager[Mapping[Any, Site]]:
+    """Where layers of Keras are built from now on."""
+    with user_code("importing Keras"):
+        from normscope.checking.keras import origins
+    return origins()
+
+
+def _torch_origins() -> AbstractContextManager[Mapping[Any, Site]]:
+    """Where modules of PyTorch are built from now on."""
+    with user_code("importing PyTorch"):
+        from normscope.checking.origins import origins
+    return origins()

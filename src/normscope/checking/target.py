@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Generator
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+from normscope.checking.advice import advice_on
 from normscope.errors import NormscopeError, did_you_mean
 
 EXPECTED = "Write `normscope check package.module:factory` or `normscope check file.py:factory`."
@@ -71,6 +73,27 @@ def module_of(place: str) -> ModuleType:
                 raise  # a module that theirs imports is missing
     raise NormscopeError(
         f"There is no module `{place}` on Python's path or in this folder. Give a file, as in `model.py:factory`."
+    )
+
+
+def names_keras(target: str) -> bool:
+    """Whether the source of the target's module says that it uses Keras, so that this can be imported first."""
+    place, _ = split(target)
+    if place.endswith(".py") or "/" in place:
+        file: Path | None = Path(place)
+    else:
+        try:
+            spec = importlib.util.find_spec(place) if "." not in place else None
+        except (ImportError, ValueError):
+            spec = None
+        file = Path(spec.origin) if spec is not None and spec.origin else None
+    if "keras" in sys.modules:
+        return True
+    if file is None or not file.is_file():
+        return False
+    return (
+        re.search(rb"^\s*(import|from)\s+(tensorflow\.)?keras\b", file.read_bytes(), re.MULTILINE)
+        is not None
     )
 
 
@@ -132,7 +155,7 @@ def user_code(doing: str) -> Generator[None]:
     except Exception as error:
         told = " ".join(str(error).split()) or "no message"
         raise NormscopeError(
-            f"{doing[0].upper()}{doing[1:]} raised {type(error).__name__}: {shortened(told)}{_line(error)}."
+            f"{doing[0].upper()}{doing[1:]} raised {type(error).__name__}: {shortened(told)}{_line(error)}.{advice_on(told)}"
         ) from error
 
 

@@ -12,8 +12,12 @@ MADE_ANEW = "()"  # ends the graph's name of a module that was met only while it
 def hidden_in(graph: Graph, facts: Facts) -> set[str]:
     """Paths of batch norm modules that no module's children lead to."""
     listed = {x.path for x in facts.layers if hidden(x)}
-    made = {n.path for n, _ in graph.norms() if MADE_ANEW in n.path.rpartition(".")[2]}
-    return listed | made
+    return listed | {n.path for n, _ in graph.norms() if made_anew(n.path)}
+
+
+def made_anew(path: str) -> bool:
+    """Whether the graph met the module only while the model ran."""
+    return MADE_ANEW in path.rpartition(".")[2]
 
 
 def hidden(layer: Layer) -> bool:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras import KerasTensor, Layer, Operation, Variable
-from keras.src import tree
+from keras.src import backend, tree
 
 from normscope.graph.keras.leaves import LEAVES
 from normscope.graph.keras.operations import record
@@ -38,6 +38,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
         _exchange(Layer, "symbolic_call", _layer, undo)
         _exchange(Layer, "__call__", _call, undo)
         _exchange(Operation, "symbolic_call", _operation, undo)
+        _pass_through(undo)
         _exchange(Variable, "assign", _assign, undo)
         for name, reflected in _REFLECTED.items():
             _exchange(Variable, name, functools.partial(_reflect, reflected), undo)
@@ -79,6 +80,20 @@ def _exchange(
         if own
         else functools.partial(delattr, owner, name)
     )
+
+
+def _pass_through(undo: list[Callable[[], None]]) -> None:
+    """Activations make sure that they have a tensor; one without values is one too."""
+    original = backend.convert_to_tensor
+
+    @functools.wraps(original)
+    def convert_to_tensor(x: Any, *args: Any, **kwargs: Any) -> Any:
+        if active() is not None and isinstance(x, KerasTensor):
+            return x
+        return original(x, *args, **kwargs)
+
+    backend.convert_to_tensor = convert_to_tensor
+    undo.append(functools.partial(setattr, backend, "convert_to_tensor", original))
 
 
 def _symbolic(*values: Any) -> bool:

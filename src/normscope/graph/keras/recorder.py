@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 from keras.src import backend, tree
 
 from normscope.graph.keras.layers import paths_in
 from normscope.graph.keras.lines import users_line
+from normscope.graph.keras.values import read
 from normscope.graph.model import Input, Node, Op, Opaque, Output
 
 MADE_ANEW = "()"  # ends the name of a layer that was met only while the model ran
@@ -252,5 +252,5 @@ def zero_share(layer: Any) -> float:
     )
     if gamma is None or getattr(gamma, "_value", None) is None or not hasattr(layer, "epsilon"):
         return 0.0
-    values = np.asarray(backend.convert_to_numpy(gamma.value))
+    values = read(gamma)
     return float((values == 0).mean()) if values.size else 0.0

@@ -3,13 +3,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
+from normscope.evidence import Facts
 from normscope.finding import Finding, Measured, Remedy
 from normscope.probes.observations import OwnStatistics, own_statistics
 from normscope.record.recording import Layer, Recording
 from normscope.rule import Faulty, Healthy, rule
 
 
-@rule("NS207", severity="warning", since="0.1.0", explains=("NS501", "NS504"))
+def by_settings(facts: Facts) -> Iterator[Finding]:
+    """Without a run: the bounds that the layers were built with."""
+    if layers := [x for x in facts.layers if unbounded(x)]:
+        yield told(layers, facts.name)
+
+
+@rule(
+    "NS207",
+    severity="warning",
+    since="0.1.0",
+    explains=("NS501", "NS504"),
+    static=by_settings,
+)
 def renorm_without_clipping(recording: Recording) -> Iterator[Finding]:
     r"""Batch renormalization corrects without a bound, from the first step on.
 
@@ -34,6 +47,7 @@ def renorm_without_clipping(recording: Recording) -> Iterator[Finding]:
     Of a layer of your own it is measured at the end: statistics that a training forward moves as a running average, one output in training and
     evaluation although the gradient runs through the batch, and that still when the running statistics are put a thousand units away. Bounds that are
     relaxed during training are seen as they are at the end. Silent for layers that were only evaluated, and where the script did not end by itself.
+    Where only the code was looked at, the bounds that a layer was built with are judged.
 
     ## References
     - Ioffe, *Batch Renormalization*, 2017, section 3. https://arxiv.org/abs/1702.03275
@@ -44,28 +58,31 @@ def renorm_without_clipping(recording: Recording) -> Iterator[Finding]:
         if unbounded(layer) and any(recording.calls(layer.id, "training")):
             by_model.setdefault(layer.model, []).append(layer)
     for model, layers in by_model.items():
-        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
-        missing = " and ".join(unbounded(layers[0]))
-        yield Finding(
-            f"{names} renormalize{'s' if len(layers) == 1 else ''} without {missing} from step 0 on, when the running statistics know "
-            "nothing. Start with rmax 1 and dmax 0 and relax to 3 and 5.",
-            severity="warning",
-            confidence="medium",
-            model=recording.models[model].name,
-            layers=tuple(x.path for x in layers),
-            site=layers[0].site,
-            measured=(
-                Measured("renormalizing layers without bound", len(layers), "layers", high=0),
-            ),
-            repairs=(
-                Remedy(
-                    "bound the correction",
-                    "changes-function",
-                    'renorm_clipping={"rmax": 3, "rmin": 1 / 3, "dmax": 5}',
-                ),
-            ),
-        )
+        yield told(layers, recording.models[model].name)
     yield from measured(recording)
+
+
+def told(layers: list[Layer], model: str) -> Finding:
+    """The finding on layers of one model that lack bounds."""
+    names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+    missing = " and ".join(unbounded(layers[0]))
+    return Finding(
+        f"{names} renormalize{'s' if len(layers) == 1 else ''} without {missing} from step 0 on, when the running statistics know "
+        "nothing. Start with rmax 1 and dmax 0 and relax to 3 and 5.",
+        severity="warning",
+        confidence="medium",
+        model=model,
+        layers=tuple(x.path for x in layers),
+        site=layers[0].site,
+        measured=(Measured("renormalizing layers without bound", len(layers), "layers", high=0),),
+        repairs=(
+            Remedy(
+                "bound the correction",
+                "changes-function",
+                'renorm_clipping={"rmax": 3, "rmin": 1 / 3, "dmax": 5}',
+            ),
+        ),
+    )
 
 
 def measured(recording: Recording) -> Iterator[Finding]:
@@ -160,6 +177,11 @@ CASES = (
         ("a",),
         story="layer a renorm=True renorm_rmax=1e999 renorm_dmax=5.0; train a x100",
     ),
+    Faulty("no bounds, only looked at", ("a",), static="layer a renorm=True", severity="warning"),
+    Healthy(
+        "bounded, only looked at", static="layer a renorm=True renorm_rmax=3.0 renorm_dmax=5.0"
+    ),
+    Healthy("no renormalization, only looked at", static="layer a"),
     Healthy("bounded", story="layer a renorm=True renorm_rmax=3.0 renorm_dmax=5.0; train a x100"),
     Healthy(
         "bounded to plain batch norm",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from normscope.concepts.dependence import uses_of, weight
-from normscope.concepts.registration import hidden, hidden_in
+from normscope.concepts.registration import hidden, hidden_in, made_anew
 from normscope.concepts.wording import batch_norms
 from normscope.evidence import Facts
 from normscope.finding import Confidence, Finding, Measured, Remedy, Severity
@@ -20,13 +20,22 @@ def in_evaluation_mode(graph: Graph, facts: Facts) -> Iterator[Finding]:
     found = {
         n.path: n
         for n, op in graph.norms()
-        if op.kind == "batch" and op.batch_stats and op.tracks and n.path in unreached
+        if op.kind == "batch" and op.tracks and n.path in unreached
+        if op.batch_stats or made_anew(n.path)
     }
     if graph.training or not found:
         return
     first = next(iter(found.values()))
+    anew = not any(op.batch_stats for n, op in graph.norms() if n.path in found)
+    what = f"{batch_norms(len(found))} (first `{first.path}`)"
+    told = (
+        f"{what} {'is' if len(found) == 1 else 'are'} built anew in every forward: what it learns and its statistics, still 0 and 1, are "
+        "lost each time, so evaluation normalizes nothing."
+        if anew
+        else f"`eval()` does not reach {what}: no module's children lead there."
+    )
     yield Finding(
-        f"`eval()` does not reach {batch_norms(len(found))} (first `{first.path}`): no module's children lead there. {TODO}",
+        f"{told} {TODO}",
         severity="warning",
         confidence="high",
         layers=tuple(found),
@@ -253,6 +262,16 @@ CASES = (
         "statistics recomputed, then evaluated",
         story=f"{_BY_HAND}; infer a root=eval x9 then=evaluation; infer a mode=eval x4 scored=4",
         at_most="info",
+    ),
+    Faulty(
+        "built in forward and in evaluation mode there, only looked at",
+        ("block/batch_normalization()",),
+        _EVALUATING.replace(
+            "batch_norm(c", "batch_norm(c, path='block/batch_normalization()'"
+        ).replace("=True", "=False"),
+        static="layer b",
+        evaluating=True,
+        severity="warning",
     ),
     Healthy(
         "a teacher, only looked at",

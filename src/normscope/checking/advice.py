@@ -1,0 +1,28 @@
+"""What to do about errors that model code is known to run into, told by their text."""
+
+from __future__ import annotations
+
+import re
+
+_KNOWN = (
+    (
+        r"Inputs have incompatible shapes\. Received shapes \((?:.*, )?(\d+)\) and \((?:.*, )?(\d+)\)$",
+        " A sum takes equal shapes: bring the shortcut to {0} channels first, as by `Conv2D({0}, 1)(shortcut)`.",
+    ),
+    (
+        r"Only instances of `keras\.Layer` can be added to a Sequential model\. Received: <KerasTensor",
+        " What was added is the output of layers, not a layer: build the model as `keras.Model(inputs, outputs)`.",
+    ),
+    (
+        r"^No module named 'tensorflow'$",
+        " Keras runs on TensorFlow unless it is told otherwise: set `KERAS_BACKEND=torch` or `jax` for one that is installed.",
+    ),
+)
+
+
+def advice_on(told: str) -> str:
+    """A sentence that begins with a space, or nothing."""
+    for pattern, advice in _KNOWN:
+        if found := re.search(pattern, told):
+            return advice.format(*found.groups())
+    return ""
