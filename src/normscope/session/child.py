@@ -128,6 +128,8 @@ class Observed:
         if os.getpid() != self._pid or self._store is None:
             return
         # Python sets it for an exception that ended the script, and leaves it alone for SystemExit.
+        for watch in self._watches:
+            watch.remove()  # what the probes import is not the script's
         raised: BaseException | None = getattr(sys, "last_value", None)
         status = status_of(raised)
         try:

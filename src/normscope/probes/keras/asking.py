@@ -22,14 +22,15 @@ from normscope.record.keras.batches import Kept
 from normscope.record.keras.calls import forced, listeners
 
 
-def respond(model: Any, batch: Kept, by_batch: Collection[Any] = ()) -> Any:
+def respond(model: Any, batch: Kept, by_batch: Collection[Any] = (), *, told: bool = True) -> Any:
     """What the model returns for a kept batch as `evaluate` would call it; the given norms with the batch's statistics.
 
+    Not `told`: as a script evaluates that leaves `training` out, which gives way to a flag fixed in a functional model.
     These do not move their moving statistics: with a momentum of 1 Keras keeps what was there.
     """
     args = tuple(_fresh(a) for a in batch.args)
     kwargs = {k: _fresh(v) for k, v in batch.kwargs.items()}
-    if model._call_has_training_arg:
+    if model._call_has_training_arg and told:
         kwargs["training"] = False
     momenta = [(n, n.momentum) for n in by_batch]
     try:

@@ -53,7 +53,7 @@ def _ask(observer: Observer, root: Root, seconds: float) -> str | None:
         for x in root.layers
         if x.record.kind == "batch" and x.record.id not in frozen and x.layer is not None
     }
-    subject = gap.Subject(root.model, layers, observer.backend)
+    subject = gap.Subject(root.model, layers, observer.backend, root.told_training)
     try:
         answer, population = gap.measure(
             subject,

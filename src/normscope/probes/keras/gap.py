@@ -40,13 +40,17 @@ class Subject:
     model: Any
     layers: Mapping[int, NormLayer]
     backend: Backend
+    told: bool = True  # whether the script says `training=False` where it evaluates
 
     @property
     def norms(self) -> dict[int, Any]:
         return {k: x.layer for k, x in self.layers.items()}
 
     def ask(self, batches: Sequence[Kept], by_batch: Collection[Any] = ()) -> list[Judged]:
-        return [judge(b, respond(self.model, b, by_batch), self.backend) for b in batches]
+        return [self._judge(b, by_batch) for b in batches]
+
+    def _judge(self, batch: Kept, by_batch: Collection[Any]) -> Judged:
+        return judge(batch, respond(self.model, batch, by_batch, told=self.told), self.backend)
 
 
 def measure(

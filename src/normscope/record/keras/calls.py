@@ -37,6 +37,8 @@ class NormCalls:
             return
         found = self.observer.registry.known(layer)
         if found is None or found.record.site is None:
+            if found is None and outermost.traced:
+                return  # made while a step was traced: its values cannot be read
             found = self.observer.registry.find(
                 forward.root, layer, self.observer.built_at.get(layer)
             )

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from normscope.graph.model import Site
 from normscope.record.guard import guarded
+from normscope.record.keras.lines import user_site
 from normscope.record.timeline import Forward
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ class Loop:
 
     phase: str
     model: Any
+    site: Site | None = None  # the script's line
     iterator: Any = None
     ran: bool = False  # a model ran eagerly in the current batch
     in_batch: bool = False
@@ -71,7 +74,7 @@ class Loops:
         if self.stack and self.stack[-1].in_batch:
             return True
         observer = self.observer
-        root = observer.registry.root_of(layer)
+        root = observer.registry.traced_root_of(layer)
         if root is not None and not root.compiled_told and not self.stack and root.layers:
             root.compiled_told = root.record.compiled = True
             observer.event(
@@ -102,12 +105,45 @@ class Loops:
             self.stack[-1].iterator = iterator
 
     @guarded
+    def sees(self, batch: Any) -> None:
+        """A compiled step of `fit` is about to get this batch."""
+        loop, observer = self._train(), self.observer
+        if loop is None or self.stack[-1] is not loop or not isinstance(batch, (tuple, list)):
+            return
+        root = observer.registry.traced_root_of(loop.model)
+        if root is None or not root.layers or not batch:
+            return
+        step = observer.steps.count
+        kept = observer.kept
+        if kept.due(root, step) and (kept.lacks(root) or observer.schedule.affords(1e-4)):
+            began = perf_counter()
+            copied = kept.copy(root, (batch[0],), {}, step)
+            if copied is not None:
+                if len(batch) == 2 and batch[1] is not None:
+                    kept.note_target(copied, loop.model._compile_loss, batch[1], 0)
+                kept.keep(root, copied, 1)
+            observer.schedule.charge(perf_counter() - began, measuring=True)
+
+    @guarded
     def begins(self, phase: str, model: Any) -> None:
         if model is None:
             return
         # A loop that an exception ended sent no signal of its end.
         self.stack = [x for x in self.stack if x.model is model and x.phase != phase]
-        self.stack.append(Loop(phase, model))
+        self.stack.append(Loop(phase, model, user_site(3)))
+        if self.observer.backend.name != "torch" and not model.run_eagerly:
+            self._first(model)
+
+    def _first(self, model: Any) -> None:
+        """What a compiled step will change is read before the first one: while it is traced, nothing can be read."""
+        observer = self.observer
+        root = observer.registry.root_of(model)
+        if root is not None:
+            if root not in observer.registry.roots:
+                observer.registry.keep(root)
+            root.record.site = root.record.site or self.stack[-1].site
+            if root.layers and not observer.polling.started:
+                observer.books.poll()
 
     @guarded
     def ends(self, phase: str) -> None:
@@ -156,6 +192,7 @@ class Loops:
                 forward = self._forward(
                     template, samples, observer.steps.count + (i if used else 0)
                 )
+                forward.site = loop.site or template.site
                 forward.used, forward.scored = used, not used
                 if used:
                     self._count(forward)

@@ -39,8 +39,10 @@ class Losses:
     @guarded
     def decision(self, y_pred: Any) -> None:
         """A metric read an output, or a class was chosen from it."""
-        if (found := self._maker(y_pred)) is not None:
-            self._scored(found[0])
+        found = self._maker(y_pred)
+        forward = found[0] if found is not None else self._made_of(y_pred)
+        if forward is not None:
+            self._scored(forward)
 
     def _maker(self, value: Any) -> tuple[Forward, int] | None:
         """The forward whose output this is, and which of its outputs."""
@@ -49,6 +51,16 @@ class Losses:
             for i, (forward, ref) in enumerate(root.last_outputs):
                 if (tensor := ref()) is not None and any(x is tensor for x in leaves):
                     return forward, i
+        return None
+
+    def _made_of(self, value: Any) -> Forward | None:
+        """The inference forward that a tensor was made of: of its output's shape for each sample, met before anything is trained again."""
+        shape = tuple(getattr(value, "shape", ()))
+        for root in self.observer.registry.roots:
+            for (forward, _), made in zip(root.last_outputs, root.last_shapes, strict=True):
+                fresh = not forward.used and forward.activity == self.observer.activity
+                if fresh and len(shape) > 1 and shape[1:] == made[1:]:
+                    return forward
         return None
 
     def _scored(self, forward: Forward) -> None:

@@ -34,13 +34,20 @@ class Outermost:
         self._new: Root | None = None
 
     def run(
-        self, call: Callable[..., Any], layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        call: Callable[..., Any],
+        layer: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        traced: bool = False,
     ) -> Any:
-        """Run an outermost call and tell what it was."""
+        """Run an outermost call and tell what it was; a `traced` one runs on variables that are handed to it."""
         observer = self.observer
         if threading.get_ident() != observer.thread:
             return call(layer, *args, **kwargs)
         began = perf_counter()
+        self.traced = traced
         self.current = self._begin(layer, args, kwargs)
         observer.inside = True
         spent = perf_counter() - began
@@ -62,12 +69,15 @@ class Outermost:
         if symbolic(args, kwargs):
             return None
         first = next(tensors_of((args, kwargs)), None)
-        self.traced = keras_backend.in_stateless_scope() or (
-            first is not None and observer.backend.traced(first)
+        self.traced = (
+            self.traced
+            or keras_backend.in_stateless_scope()
+            or (first is not None and observer.backend.traced(first))
         )
         if self.traced and not observer.loops.compiles(layer):
             return None
-        root = observer.registry.root_of(layer)
+        registry = observer.registry
+        root = registry.traced_root_of(layer) if self.traced else registry.root_of(layer)
         if root is None:
             return None
         observer.schedule.begin()
@@ -82,6 +92,8 @@ class Outermost:
             if root.layers and not observer.polling.started:
                 observer.books.poll()
         training = training_argument(layer, args, kwargs)
+        if not training:
+            root.told_training = "training" in kwargs
         forward = Forward(root, training, observer.steps.count, observer.activity, site)
         if self.traced:
             return forward
@@ -127,8 +139,9 @@ class Outermost:
         outputs = list(tensors_of(out))[:8]
         try:
             root.last_outputs = [(forward, weakref.ref(t)) for t in outputs]
+            root.last_shapes = [tuple(t.shape) for t in outputs]
         except TypeError:
-            root.last_outputs = []
+            root.last_outputs, root.last_shapes = [], []
         if observer.backend.watch(outputs, functools.partial(self.reached, forward)) or (
             observer.backend.name == "tensorflow" and observer.backend.recording()
         ):

@@ -8,7 +8,7 @@ that a compiled graph is the same with and without observation.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -32,6 +32,7 @@ def install() -> None:
         return
     compiling = backends.current().compiling
     _wrap(keras.Layer, "__call__", functools.partial(_layer, compiling=compiling))
+    _wrap(keras.Layer, "stateless_call", functools.partial(_stateless, compiling=compiling))
     _wrap(keras.Layer, "__new__", _made)
     for kind in KINDS:
         _wrap(kind, "call", functools.partial(_norm, compiling=compiling))
@@ -43,6 +44,10 @@ def install() -> None:
     for name in ("argmax", "convert_to_numpy"):
         _wrap(keras.ops, name, functools.partial(_decision, compiling=compiling))
     _wrap(EpochIterator, "__iter__", _iterates)
+    if keras.config.backend() == "jax":
+        from keras.src.backend.jax.trainer import JAXEpochIterator
+
+        _wrap(JAXEpochIterator, "_get_iterator", _batches)
     for phase in PHASES:
         _wrap(CallbackList, f"on_{phase}_begin", functools.partial(_begins, phase=phase))
         _wrap(CallbackList, f"on_{phase}_end", functools.partial(_ends, phase=phase))
@@ -65,6 +70,23 @@ def _layer(call: Method, compiling: Callable[[], bool]) -> Method:
         return observer.forwards.run(call, self, args, kwargs)
 
     return __call__
+
+
+def _stateless(call: Method, compiling: Callable[[], bool]) -> Method:
+    cell = live.observer
+
+    def stateless_call(
+        self: Any, trainable: Any, non_trainable: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        if compiling() or (observer := cell[0]) is None or observer.inside:
+            return call(self, trainable, non_trainable, *args, **kwargs)
+
+        def with_state(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            return call(layer, trainable, non_trainable, *args, **kwargs)
+
+        return observer.forwards.run(with_state, self, args, kwargs, traced=True)
+
+    return stateless_call
 
 
 def _norm(call: Method, compiling: Callable[[], bool]) -> Method:
@@ -164,6 +186,22 @@ def _iterates(iterate: Method) -> Method:
         return iterate(self)
 
     return __iter__
+
+
+def _batches(get: Method) -> Method:
+    cell = live.observer
+
+    def watched(batches: Any) -> Iterator[Any]:
+        for batch in batches:
+            if (observer := cell[0]) is not None:
+                observer.loops.sees(batch)
+            yield batch
+
+    def _get_iterator(self: Any) -> Any:
+        batches = get(self)
+        return batches if cell[0] is None else watched(batches)
+
+    return _get_iterator
 
 
 def _begins(method: Method, phase: str) -> Method:

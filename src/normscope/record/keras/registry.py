@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from keras.src import backend as keras_backend
 
 from normscope.graph.model import Site
 from normscope.record.keras.layers import NormLayer, Read
@@ -31,6 +32,8 @@ class Root:
         self.open_spans: dict[tuple[str, Any], int] = {}
         self.last_block: Any = None
         self.last_outputs: list[Any] = []  # ids and weak references of the latest output tensors
+        self.told_training = True  # whether the script says `training=False` where it evaluates
+        self.last_shapes: list[tuple[int, ...]] = []
         self.last_input: Any = None
         self.compiled_told = False
         self._read = read
@@ -49,6 +52,22 @@ class Root:
         chosen = variables[:: max(1, len(variables) // 8)]
         self._sample = [(weakref.ref(v), self._read(v).reshape(-1)[:64]) for v in chosen]
 
+    def has_moved(self) -> bool:
+        """Whether its parameters are other values than when it was first seen, as far as the sample tells."""
+        return any(
+            (v := ref()) is not None and not np.array_equal(self._read(v).reshape(-1)[:64], old)
+            for ref, old in self._sample
+        )
+
+    def holds_values_of(self, other: Root) -> bool:
+        """Whether its first values are those that `other`, a model of equal shapes, has now."""
+        now = [
+            (self._read(v).reshape(-1)[:64], old)
+            for (ref, _), (_, old) in zip(other._sample, self._sample, strict=False)
+            if (v := ref()) is not None
+        ]
+        return bool(now) and all(np.array_equal(value, old) for value, old in now)
+
     def refresh(self, optimized: Mapping[int, float]) -> None:
         model, record = self.model, self.record
         record.alive = model is not None
@@ -65,10 +84,7 @@ class Root:
         record.optimized = record.optimized or held > 0
         record.optimized_share = max(record.optimized_share, held / total if total else 0.0)
         if not record.parameters_changed:
-            record.parameters_changed = any(
-                (v := ref()) is not None and not np.array_equal(self._read(v).reshape(-1)[:64], old)
-                for ref, old in self._sample
-            )
+            record.parameters_changed = self.has_moved()
         self._refresh_feeders(model, optimized)
 
     def _refresh_feeders(self, model: Any, optimized: Mapping[int, float]) -> None:
@@ -103,6 +119,12 @@ def _near(parent: Any, own: Any) -> list[Any]:
 def _parameters(layer: Any) -> list[Any]:
     statistics = {id(v) for _, n in norms_in(layer) for v in n.weights}
     return [v for v in layer.weights if id(v) not in statistics]
+
+
+def _plan(model: Any) -> list[tuple[str, tuple[int, ...]]]:
+    """Kinds and shapes of all that has weights, in order."""
+    layers = [x for x in model._flatten_layers() if not x._layers and x.weights]
+    return [(type(x).__name__, tuple(v.shape)) for x in layers for v in x.weights]
 
 
 def _is_parameter(model: Any, variable: Any) -> bool:
@@ -144,6 +166,16 @@ class Registry:
         self._known[model] = found
         return found
 
+    def traced_root_of(self, layer: Any) -> Root | None:
+        """The known root that `layer` is or belongs to; nothing can be read while a step is traced, so none is made."""
+        try:
+            return self._known[layer]
+        except KeyError:
+            pass
+        norms = [n for _, n in norms_in(layer)]
+        known = bool(norms) and all(self._owner(n) is not None for n in norms)
+        return self.root_of(layer) if known else None
+
     def _make(self, model: Any, *, keep: bool = True) -> Root:
         record = Model(id=FIRST + len(self.roots), name=type(model).__name__)
         root = Root(model, record, self._read)
@@ -162,6 +194,19 @@ class Registry:
         root.begin()
         for path, norm in norms_in(model):
             self.adopt(root, norm, path)
+        self._look_for_original(root)
+
+    def _look_for_original(self, new: Root) -> None:
+        """A model of the same layers and shapes as an earlier one is its copy: an average, a teacher, what is served."""
+        plan = _plan(new.model)
+        for old in self.roots[:-1]:
+            if old.model is None or not plan or _plan(old.model) != plan:
+                continue
+            if new.record.copy_of is None:
+                new.record.copy_of = old.record.id
+            if old.has_moved() and new.holds_values_of(old):
+                new.record.restored_from = old.record.id
+                return
 
     def worth_keeping(self, root: Root) -> bool:
         model = root.model
@@ -203,7 +248,8 @@ class Registry:
             path = next((p for p, n in norms_in(root.model) if n is norm), None)
             layer = self.adopt(root, norm, path or norm.name, site)
             layer.record.registered = path is not None
-        layer.begin_when_built()
+        if not keras_backend.in_stateless_scope():
+            layer.begin_when_built()
         if layer.record.site is None:
             layer.record.site = site
         return layer

@@ -105,7 +105,8 @@ class Steps:
         loss = self.loss if isinstance(self.loss, float) else self.observer.backend.host(self.loss)
         self.loss = None
         rate = getattr(optimizer, "learning_rate", None)
-        rate = self.observer.backend.read(rate) if hasattr(rate, "assign") else rate
+        if hasattr(rate, "assign"):
+            rate = self.observer.backend.read(rate) if self.observer.loops.readable else None
         rate = float(rate) if isinstance(rate, (int, float, np.ndarray, np.number)) else np.nan
         if np.size(loss) != 1:
             return

@@ -141,11 +141,12 @@ def brought_back(recording: Recording, model: int) -> list[Layer]:
 def _initial(recording: Recording, model: int, way: Way, layers: list[Layer]) -> Finding:
     record = recording.models[model]
     names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+    trained = recording.models.get(record.restored_from if record.restored_from is not None else -1)
     what = f"{names} normalize{'s' if len(layers) == 1 else ''} with running mean 0 and variance 1, the initial ones"
     why = {
         "partial": "the state dict that was loaded holds their parameters and no running statistics",
         "misnamed": "the state dict that was loaded has them under names with another prefix, so nothing was loaded",
-        "copied": f"the parameters are those of the trained `{recording.models[record.restored_from or 0].name}`, its running statistics were not copied",
+        "copied": f"the parameters are those of the trained `{trained.name if trained else record.name}`, its running statistics were not copied",
         "learned": "the parameters were learned elsewhere (the shift is not 0), the running statistics did not come along",
     }[way]
     severity: Severity = "warning" if way == "learned" else "error"

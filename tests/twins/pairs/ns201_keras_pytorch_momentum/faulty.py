@@ -1,0 +1,29 @@
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+import keras
+import numpy as np
+from keras import layers
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+keras.utils.set_random_seed(0)
+images, labels = load_digits(return_X_y=True)
+images = (images / 16).astype("float32").reshape(-1, 8, 8, 1)
+x_train, x_test, y_train, y_test = train_test_split(images, labels, random_state=0, stratify=labels)
+
+MOMENTUM = 0.1
+inputs = keras.Input((8, 8, 1))
+h = inputs
+for width in (16, 32):
+    h = layers.Conv2D(width, 3, padding="same", use_bias=False)(h)
+    h = layers.BatchNormalization(momentum=MOMENTUM, epsilon=1e-5)(h)
+    h = layers.ReLU()(h)
+    h = layers.MaxPooling2D()(h)
+h = layers.Flatten()(h)
+h = layers.Dense(64, use_bias=False)(h)
+h = layers.BatchNormalization(momentum=MOMENTUM, epsilon=1e-5)(h)
+model = keras.Model(inputs, layers.Dense(10)(layers.ReLU()(h)))
+model.compile(keras.optimizers.SGD(0.02, momentum=0.9), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+model.fit(x_train[:1344], y_train[:1344], batch_size=8, epochs=2, verbose=2)
+print("test accuracy", model.evaluate(x_test, y_test, verbose=0)[1])

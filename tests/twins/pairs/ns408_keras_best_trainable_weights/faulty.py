@@ -1,0 +1,43 @@
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+import keras
+import numpy as np
+from keras import layers
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+keras.utils.set_random_seed(0)
+images, labels = load_digits(return_X_y=True)
+images = (images / 16).astype("float32").reshape(-1, 8, 8, 1)
+x_train, x_test, y_train, y_test = train_test_split(images, labels, random_state=0, stratify=labels)
+
+model = keras.Sequential([
+    keras.Input((8, 8, 1)),
+    layers.Conv2D(16, 3, use_bias=False),
+    layers.BatchNormalization(momentum=0.9),
+    layers.ReLU(),
+    layers.Conv2D(16, 3, use_bias=False),
+    layers.BatchNormalization(momentum=0.9),
+    layers.ReLU(),
+    layers.Flatten(),
+    layers.Dense(10),
+])
+model.compile(keras.optimizers.SGD(0.3, momentum=0.9), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+
+
+class KeepBest(keras.callbacks.Callback):
+    best, kept = -1.0, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_accuracy"] > self.best and epoch < 2:
+            self.best = logs["val_accuracy"]
+            self.kept = [keras.ops.convert_to_numpy(w).copy() for w in self.model.trainable_weights]
+
+    def on_train_end(self, logs=None):
+        for w, value in zip(self.model.trainable_weights, self.kept):
+            w.assign(value)
+
+
+model.fit(x_train, y_train, batch_size=32, epochs=8, validation_data=(x_test, y_test), callbacks=[KeepBest()], verbose=2)
+print("test accuracy", model.evaluate(x_test, y_test, verbose=0)[1])

@@ -1,0 +1,39 @@
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+import keras
+import numpy as np
+from keras import layers
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+keras.utils.set_random_seed(0)
+images, labels = load_digits(return_X_y=True)
+images = (images / 16).astype("float32").reshape(-1, 8, 8, 1)
+x_train, x_test, y_train, y_test = train_test_split(images, labels, random_state=0, stratify=labels)
+
+def network():
+    return keras.Sequential([
+        keras.Input((8, 8, 1)),
+        layers.Conv2D(16, 3, use_bias=False),
+        layers.BatchNormalization(momentum=0.9),
+        layers.ReLU(),
+        layers.Conv2D(16, 3, use_bias=False),
+        layers.BatchNormalization(momentum=0.9),
+        layers.ReLU(),
+        layers.Flatten(),
+        layers.Dense(10),
+    ])
+
+
+model = network()
+model.compile("adam", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+model.fit(x_train, y_train, batch_size=32, epochs=6, verbose=2)
+np.savez("weights.npz", *[keras.ops.convert_to_numpy(w) for w in model.weights])
+
+served = network()
+stored = np.load("weights.npz")
+for w, name in zip(served.weights, stored.files):
+    w.assign(stored[name])
+served.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+print("test accuracy", served.evaluate(x_test, y_test, verbose=0)[1])
