@@ -10,8 +10,8 @@ import msgspec
 
 import normscope
 from normscope.finding import Finding
+from normscope.report import json as reports  # imports this module as well, by the page
 from normscope.report.html.figures import Chart, Group, Line, Panel, Section, table
-from normscope.report.json import reported, unicode
 from normscope.report.terminal import STYLE, paragraphs, show
 from normscope.report.wording import MISSING, count, number, plain, shortened
 from normscope.trials.answer import ArmAnswer, TrialAnswer
@@ -159,12 +159,12 @@ def to_json(trial: TrialAnswer, findings: Sequence[Finding]) -> dict[str, Any]:
     return {
         "schema": 1,
         "tool": {"name": "normscope", "version": normscope.__version__},
-        "summary": unicode(headline(trial)),
+        "summary": reports.unicode(headline(trial)),
         "plan": msgspec.to_builtins(trial.plan),
         "level": trial.level,
         "arms": [_arm_to_json(a) for a in trial.arms],
-        "findings": [msgspec.to_builtins(reported(f)) for f in findings],
-        "notes": [unicode(n) for n in trial.notes],
+        "findings": [msgspec.to_builtins(reports.reported(f)) for f in findings],
+        "notes": [reports.unicode(n) for n in trial.notes],
     }
 
 
@@ -179,7 +179,7 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
-        return unicode(value)
+        return reports.unicode(value)
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, (list, tuple)):
