@@ -112,16 +112,19 @@ RANGES: Mapping[str, str] = {
 
 
 def _fits(name: str, value: float) -> bool:
-    whole = value == int(value)
-    return {
-        "group": whole and value >= 1,
-        "ghost": whole and value >= 2,
-        "frozen-tail": 0 < value < 1,
-        "momentum": 0 < value <= 1,
-        "batch": whole and value >= 1,
-        "lr": value > 0,
-        "wd": value >= 0,
-    }[name]
+    whole = value.is_integer()
+    return (
+        value < float("inf")
+        and {
+            "group": whole and value >= 1,
+            "ghost": whole and value >= 2,
+            "frozen-tail": 0 < value < 1,
+            "momentum": 0 < value <= 1,
+            "batch": whole and value >= 1,
+            "lr": value > 0,
+            "wd": value >= 0,
+        }[name]
+    )
 
 
 def drawn(arms: Iterable[Arm], seed: int) -> Arm:

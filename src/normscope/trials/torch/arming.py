@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from normscope.trials.outcome import Outcome
 from normscope.trials.patches import Patches
 from normscope.trials.torch import exchanging
@@ -16,7 +19,6 @@ from normscope.trials.torch.calling import refuse_what_is_left
 from normscope.trials.torch.exchanging import Exchange, Touch, maker
 from normscope.trials.torch.loaders import Loaders
 from normscope.trials.torch.optimizers import Factor, Steps, before_build
-from torch.nn.modules.batchnorm import _BatchNorm
 
 EXCHANGES = ("group", "layer", "instance", "renorm", "ghost", "none")
 FACTORS = {"lr": "lr", "wd": "weight_decay"}
@@ -126,11 +128,11 @@ class Armed:
             self._run.give_up(
                 "the unchanged run of this seed counted no step of an optimizer, so its last share is not known"
             )
-        others = set(map(id, _norms())) if self._spare else set[int]()
+        others = weakref.WeakSet(_norms() if self._spare else ())
 
         def freeze() -> None:
             for norm in _norms():
-                if norm.running_mean is not None and id(norm) not in others:
+                if norm.running_mean is not None and norm not in others:
                     become(norm, exchanging.kept(norm, exchanging.frozen(norm)))
                     self._run.told.exchanged += 1
 

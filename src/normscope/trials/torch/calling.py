@@ -5,16 +5,32 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.nn.modules import batchnorm
+
 from normscope import nn as ours
 from normscope.trials.outcome import give_up
 from normscope.trials.patches import Patches
-from torch.nn.modules import batchnorm
 
 _OURS = os.path.dirname(ours.__file__)
 _LAYERS = batchnorm.__file__
+
+
+_allowed: list[None] = []
+
+
+@contextmanager
+def allowed() -> Iterator[None]:
+    """Within it calls are our own: a layer is tried out before it is exchanged."""
+    _allowed.append(None)
+    try:
+        yield
+    finally:
+        _allowed.pop()
 
 
 def refuse_what_is_left(patches: Patches, *, layers: bool) -> None:
@@ -25,6 +41,8 @@ def refuse_what_is_left(patches: Patches, *, layers: bool) -> None:
     function = torch.nn.functional.batch_norm
 
     def called(*args: Any, **kwargs: Any) -> Any:
+        if _allowed:
+            return function(*args, **kwargs)
         caller = sys._getframe(1).f_code.co_filename
         if caller == _LAYERS and not layers:
             give_up("a batch norm layer was called that could not be exchanged before")

@@ -9,6 +9,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from normscope.errors import NormscopeError
 from normscope.nn import BatchRenorm, FrozenBatchNorm, GhostBatchNorm
 from normscope.repairs.conversion.besides import besides
@@ -16,10 +19,9 @@ from normscope.repairs.conversion.targets import take_over
 from normscope.trials.outcome import give_up
 from normscope.trials.patches import Patches
 from normscope.trials.torch.becoming import become
+from normscope.trials.torch.calling import allowed
 from normscope.trials.torch.first_batch import FirstBatchMap
 from normscope.trials.torch.fitting import FittingGroupNorm, Fused
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 Make = Callable[[_BatchNorm], nn.Module]
 # Shares of a run of about 130 000 steps in the paper: 5 000, 40 000 and 25 000 steps (Ioffe 2017, section 3.1).
@@ -83,7 +85,8 @@ class Exchange(Touch):
 
 def _exchanged(norm: _BatchNorm, make: Make) -> None:
     try:
-        more = besides(norm)
+        with allowed():
+            more = besides(norm)
         new = kept(norm, make(norm))
     except NormscopeError as reason:
         refuse(f"a {type(norm).__name__} cannot be exchanged: {reason}")

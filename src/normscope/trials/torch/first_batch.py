@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import torch
-from normscope.nn import FrozenBatchNorm
 from torch import Tensor
+
+from normscope.nn import FrozenBatchNorm
 
 
 class FirstBatchMap(FrozenBatchNorm):

@@ -6,11 +6,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from torch import Tensor, nn
+
 from normscope.errors import NormscopeError
 from normscope.repairs.conversion.groups import LEAST, groups_for
 from normscope.repairs.conversion.targets import BUFFERS
 from normscope.trials.outcome import give_up
-from torch import Tensor, nn
 
 
 class FittingGroupNorm(nn.GroupNorm):

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from normscope.trials.patches import Patches
 from torch.utils.data import DataLoader, RandomSampler
+
+from normscope.trials.patches import Patches
 
 
 class Loaders:
