@@ -46,7 +46,9 @@ def judge(results: Results) -> Judgement:
         for init in ("small weights", "He")
         for d in DEPTHS
     }
-    answers: dict[str, Answer] = {f"{d} layers with {i}": above(e, 5.0) for (i, d), e in gains.items()}
+    answers: dict[str, Answer] = {
+        f"{d} layers with {i}": above(e, 5.0) for (i, d), e in gains.items()
+    }
     verdict = together(answers, when="the network has ")
     if verdict.startswith("holds when"):
         helped = [d for d in DEPTHS if answers[f"{d} layers with small weights"] == "holds"]

@@ -1,0 +1,96 @@
+# pyright: basic
+"""Batch normalization in a recurrent network: shared over time steps, one a step, and layer norm instead."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+
+from normscope.lab import figures, networks
+from normscope.lab.claim import FAILING, Cell, Claim, Judgement, Numbers, Results, Scale
+from normscope.lab.data import Data
+from normscope.lab.training import tuned
+from normscope.lab.verdicts import below, difference, judgement, together
+
+ARMS = {
+    "batch norm, shared": ("batch", 1.0),
+    "batch norm a step": ("batch-per-step", 1.0),
+    "batch norm a step, γ = 0.1": ("batch-per-step", 0.1),
+    "layer norm": ("layer", 1.0),
+    "no norm": ("none", 1.0),
+}
+BATCHES = (4, 32)
+
+
+def cells(scale: Scale) -> list[dict[str, object]]:
+    made = {"epochs": scale.epochs(6), "rates": [0.3, 0.1, 0.03, 0.01], "seeds": scale.seed_list(6)}
+    return [{"arm": a, "batch": b, **made} for b in BATCHES for a in ARMS]
+
+
+def measure(cell: Cell, data: Data) -> Numbers:
+    kind, gamma = ARMS[cell["arm"]]
+    _, channels, rows, columns = data.images.shape
+    # Rows come one after the other; of colour images the channels of a row together.
+    ordered = Data(data.name, data.images.transpose(1, 2).contiguous(), data.labels)
+    return tuned(
+        cell,
+        ordered,
+        lambda m: networks.Recurrent(
+            m, rows, channels * columns, 48, data.classes, kind=kind, gamma=gamma
+        ),
+    )
+
+
+def judge(results: Results) -> Judgement:
+    found = {
+        (a, b): difference(
+            results.one(arm=a, batch=b)["test"],
+            results.one(arm="layer norm", batch=b)["test"],
+            family=6,
+        )
+        for a in list(ARMS)[:3]
+        for b in BATCHES
+    }
+    answers = {
+        f"{'its statistics are shared over time' if a.endswith('shared') else a.removeprefix('batch norm ').replace('a step', 'there is one for each step')}, at batch {b}": below(
+            e, -1.0
+        )
+        for (a, b), e in found.items()
+    }
+    verdict = together(answers)
+    told = [f"{a}, batch {b}, against layer norm: {e}." for (a, b), e in found.items()]
+    return judgement(
+        verdict,
+        "accuracy of batch norm shared over time against layer norm, batch 32",
+        found["batch norm, shared", 32],
+        *told,
+    )
+
+
+def draw(results: Results, axes: Axes) -> None:
+    arms = {
+        f"{a.replace(', ', ',').replace(',', ',' + chr(10))}\nbatch {b}": results.one(
+            arm=a, batch=b
+        )["test"]
+        for b in BATCHES
+        for a in ARMS
+    }
+    figures.dots(axes, arms, unit="test accuracy, %")
+    axes.tick_params(axis="x", labelsize=6)
+
+
+CLAIM = Claim(
+    name="recurrent",
+    seeds=(FAILING,),
+    says="In recurrent networks batch normalization performs worse; layer norm is often preferable.",
+    design="An Elman network with 48 units over the 8 rows of an image, norm before tanh: batch norm with one set of statistics for all steps, one for each step, the latter with γ = 0.1, layer norm, none. "
+    "Batches of 4 and 32, 6 epochs, learning rate tuned.",
+    arms=tuple(ARMS),
+    rule="For each form of batch norm and batch size: holds when it is at least 1 point below layer norm, with an interval below 0 (Bonferroni over the six).",
+    plot="Test accuracy by norm, at both batch sizes.",
+    rests="NS106 batchnorm-in-recurrence.",
+    literature="Cooijmans et al. 2016 make it work with statistics for each step and γ = 0.1, on cells with gates; no number of theirs is established here.",
+    cells=cells,
+    measure=measure,
+    judge=judge,
+    draw=draw,
+)
