@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import structs
 
 from normscope.errors import NormscopeError
+from normscope.probes.keras import graphs
 from normscope.record.keras import Observer
 from normscope.record.keras.registry import Root
 
@@ -32,6 +33,7 @@ def ask(observer: Observer) -> None:
             observer.event(
                 "not-probed", model=root.record.id, detail=f"{root.record.name}: {reason}"
             )
+    graphs.keep(observer)
     observer.probing = perf_counter() - began
 
 
