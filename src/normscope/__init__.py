@@ -8,6 +8,7 @@ TYPE_CHECKING = False  # as `typing` has it, without importing that
 if TYPE_CHECKING:
     from normscope import nn
     from normscope.checking import check
+    from normscope.checking.ports import compare_ports
     from normscope.comparison import compare
     from normscope.diagnosis import diagnose
     from normscope.finding import Finding
@@ -27,6 +28,7 @@ __all__ = [
     "Setup",
     "check",
     "compare",
+    "compare_ports",
     "diagnose",
     "nn",
     "probe",
@@ -42,6 +44,7 @@ _HOMES = {
     "Setup": "normscope.probes.setup",
     "check": "normscope.checking",
     "compare": "normscope.comparison",
+    "compare_ports": "normscope.checking.ports",
     "diagnose": "normscope.diagnosis",
     "recalibrate": "normscope.repairs.recalibration",
     "probe": "normscope.probing",

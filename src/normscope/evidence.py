@@ -11,6 +11,7 @@
 | `signal` | values in norms and activations | replayed model |
 | `dropout` | input variances with dropout and without | replayed model with dropout |
 | `padding` | padding in the statistics | replayed model |
+| `port` | the norm layers of a PyTorch and a Keras model | pair of models |
 | `coupling` | what outputs owe to their batch mates | model of a setup |
 | `domain` | statistics of other data, and what re-estimating gains | model of a setup |
 | `regularization` | what each regularizer costs on training data | model of a setup |
@@ -40,6 +41,7 @@ HINTS: Mapping[str, str] = {
     "padding": REPLAYED,
     "coupling": "ask for it: `normscope probe coupling file.py:setup`",
     "domain": "ask for it, with held-out or other data: `normscope probe domain file.py:setup`",
+    "port": "compare two models: `normscope.compare_ports(torch_model, keras_model)`",
     "regularization": "ask for it: `normscope probe regularization file.py:setup`",
     "trial": "ask for it: `normscope trial --arms group,none --metric PATTERN train.py`",
 }

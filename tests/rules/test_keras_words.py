@@ -17,7 +17,12 @@ PYTORCH = re.compile(
 )
 
 
-@pytest.mark.parametrize(("rule", "case"), [p for p in CASES if isinstance(p.values[1], Faulty)])
+FAULTY = [
+    p for p in CASES if isinstance(p.values[1], Faulty) and p.values[0].code != "NS705"
+]  # which speaks of both
+
+
+@pytest.mark.parametrize(("rule", "case"), FAULTY)
 def test_no_word_of_pytorch_is_left(rule, case):
     found, _ = engine.run([rule], evidence(case))
     for f in map(in_keras, found):

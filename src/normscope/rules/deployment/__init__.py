@@ -1,0 +1,1 @@
+"""Rules on models that were carried from one framework to another."""
