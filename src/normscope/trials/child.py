@@ -19,10 +19,23 @@ if TYPE_CHECKING:
     from typing import Any
 
 ALIVE, JOURNAL = "alive", "journal"  # in the run's folder
+NOT_STARTED = 89  # the exit status of a run that could not be set up
 
 
 def start(order: dict[str, Any]) -> None:
-    """`order` has folder (the run's own), spared (paths), arm (kind, value), offset, and steps: those of the unchanged run, or None."""
+    """`order` has folder (the run's own), spared (paths), arm (kind, value), offset, and steps: those of the unchanged run, or None.
+
+    The script does not run where this fails: without its arm and its guard it would be something else.
+    """
+    try:
+        _start(order)
+    except Exception as problem:  # noqa: BLE001  told to whoever started the run
+        sys.stderr.write(f"{type(problem).__name__}: {problem}\n")
+        sys.stderr.flush()
+        os._exit(NOT_STARTED)
+
+
+def _start(order: dict[str, Any]) -> None:
     from normscope.trials import outcome, seeding
     from normscope.trials.files.guard import Guard
     from normscope.trials.patches import Patches
@@ -36,13 +49,19 @@ def start(order: dict[str, Any]) -> None:
         run.told.reason = reason
         run.end(outcome.NO_COPY)
 
+    kind, value = order["arm"]
     guard = Guard(folder / JOURNAL, order["spared"], not_kept)
     guard.install()
     atexit.register(run.write)
-    kind, value = order["arm"]
     offset: int = order["offset"]
     patches = Patches()
     seeding.of_python(offset, patches)
+
+    def unarmed() -> None:
+        if kind != "as-is" and "torch" not in sys.modules and not run.told.reason:
+            run.told.reason = "the script did not import PyTorch"
+
+    atexit.register(unarmed)  # later than the writing, and therefore before it
 
     def numpy(module: ModuleType) -> None:
         seeding.of_numpy(module, offset, patches)
@@ -54,7 +73,7 @@ def start(order: dict[str, Any]) -> None:
         from normscope.trials.torch.arming import Armed
 
         armed = Armed(kind, value, order["steps"], run, patches)
-        atexit.register(armed.finish)  # later than the writing, and therefore before it
+        atexit.register(armed.finish)
         hide_our_frames()
 
     for name, then in (

@@ -20,7 +20,7 @@ from normscope.trials.executors import Executor
 from normscope.trials.files import scan
 from normscope.trials.metric import Metric
 from normscope.trials.results import Plan, Run
-from normscope.trials.starting import Job, put_in_order
+from normscope.trials.starting import Job, NotRunError, put_in_order
 from normscope.trials.store import TrialStore
 
 PATIENCE = 0.2  # seconds between two looks at the time that is left
@@ -205,7 +205,7 @@ class Conductor:
         key = self._running.pop(future)
         try:
             run = future.result()
-        except OSError as error:
+        except (OSError, NotRunError) as error:
             raise NormscopeError(
                 f"The trial stopped at {key[0]}, seed {key[1]}: {error}."
             ) from None

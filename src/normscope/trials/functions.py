@@ -137,7 +137,8 @@ def _curve(returned: Any, metric: Any, told: outcome.Told) -> list[Point]:
     if metric is None:
         return [Point(1, float(returned))]
     if isinstance(returned, Mapping) and metric in returned:
-        return [Point(1, float(returned[metric]))]
+        value: Any = returned[metric]
+        return [Point(1, float(value))]
     if series := told.metrics.get(metric):
         return [Point(step, value) for step, value in series]
     raise ValueError(

@@ -18,7 +18,7 @@ import msgspec
 from normscope.session.parent import PACKAGE, STARTUP, interpreter_flags
 from normscope.trials import outcome
 from normscope.trials.arms import Arm
-from normscope.trials.child import ALIVE
+from normscope.trials.child import ALIVE, NOT_STARTED
 from normscope.trials.files.tidying import tidy
 from normscope.trials.metric import Metric, UnreadError, curve_of, diverged_at, thinned
 from normscope.trials.results import Run
@@ -27,6 +27,10 @@ from normscope.trials.seeding import offset_of
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 PATIENCE = 5.0  # seconds from asking a run to end to ending it
 Started = Callable[["subprocess.Popen[bytes]"], object]
+
+
+class NotRunError(Exception):
+    """A run was ended, or never began, for a reason that is not the script's."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +50,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def perform(job: Job, started: Started = lambda _: None) -> Run:
-    """Run it to its end; `started` is handed the process. Raises OSError where the user's folder cannot be put in order."""
+    """Run it to its end; `started` is handed the process. Raises OSError where the user's folder cannot be put in order,
+    and NotRunError.
+    """
     folder = Path(job.folder)
     put_in_order(folder)  # an attempt that was broken off
     shutil.rmtree(folder, ignore_errors=True)
@@ -168,7 +174,9 @@ def _judged(job: Job, status: int, told: outcome.Told | None, seconds: float, wr
         sources=known.sources,
     )
     if status == outcome.NO_COPY:
-        raise OSError(known.reason)
+        raise NotRunError(known.reason)
+    if status == NOT_STARTED:
+        raise NotRunError(f"the run could not be set up ({crash(status, Path(job.folder))})")
     if status == outcome.NOT_APPLICABLE or (status == 0 and known.reason):
         return msgspec.structs.replace(run, status="not-applicable", reason=known.reason)
     folder = Path(job.folder)
