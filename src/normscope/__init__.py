@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from normscope.probes.setup import Setup
     from normscope.probing import probe
     from normscope.record.recording import Recording
-    from normscope.repairs.recalibration import recalibrate
+    from normscope.repairs.dispatching import recalibrate
 
 __version__ = "0.1.0"
 
@@ -46,7 +46,7 @@ _HOMES = {
     "compare": "normscope.comparison",
     "compare_ports": "normscope.checking.ports",
     "diagnose": "normscope.diagnosis",
-    "recalibrate": "normscope.repairs.recalibration",
+    "recalibrate": "normscope.repairs.dispatching",
     "probe": "normscope.probing",
     "watch": "normscope.live",
 }
