@@ -82,7 +82,9 @@ def report_metric(name: str, value: float, step: int | None = None) -> None:
     run = trial.current() if trial is not None and hasattr(trial, "current") else None
     if run is not None:
         run.metric(name, float(value), step)
-    observer = sys.modules.get("normscope.record.torch")
-    active = observer.active() if observer is not None and hasattr(observer, "active") else None
-    if active is not None:
-        active.metric(name, float(value), step)
+    for framework in ("torch", "keras"):  # of the two, one has let the other go on alone
+        observer = sys.modules.get(f"normscope.record.{framework}")
+        active = observer.active() if observer is not None and hasattr(observer, "active") else None
+        if active is not None:
+            active.metric(name, float(value), step)
+            return

@@ -182,7 +182,7 @@ def verdict(recording: Recording, ranked: Sequence[Finding]) -> Verdict:
             "not_evaluated",
             None,
             None,
-            "This is a Keras model: it is not evaluated, because only PyTorch is observed.",
+            "This is a model of Keras 2: it is not evaluated, because only Keras 3 and PyTorch are observed.",
         )
     if not recording.models:
         return Verdict("not_evaluated", None, None, _unseen(recording))

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 import torch
-from keras.src import tree
 
 from normscope.probes.judgement import Judged
 from normscope.record.keras.backends import Backend, tensors_of
@@ -58,11 +57,8 @@ def loss_of(batch: Kept, out: Any, backend: Backend) -> torch.Tensor | None:
     loss = single(batch.loss)
     if loss is None or batch.target is None:
         return None
-    each = loss.call(
-        *tree.map_structure(
-            lambda x: keras.ops.convert_to_tensor(x, dtype=loss.dtype), (batch.target, out)
-        )
-    )
+    truth, guess = (keras.ops.convert_to_tensor(x, dtype=loss.dtype) for x in (batch.target, out))
+    each = loss.call(truth, guess)
     values = backend.host(each).astype(np.float64)
     if not values.ndim or len(values) != batch.samples:
         return None

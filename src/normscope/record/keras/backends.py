@@ -101,7 +101,7 @@ class Jax(Backend):
     name = "jax"
 
     def __init__(self) -> None:
-        import jax
+        import jax  # pyright: ignore[reportMissingImports]
 
         self._tracer = jax.core.Tracer
 

@@ -1,3 +1,4 @@
+# pyright: basic
 """Whose line it is: the innermost frame of the user's own code."""
 
 from __future__ import annotations

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from time import perf_counter
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+from keras.src import tree
 
 from normscope.graph.model import Site
 from normscope.record.guard import guarded
@@ -33,6 +36,20 @@ class Loop:
     ran: bool = False  # a model ran eagerly in the current batch
     in_batch: bool = False
     templates: list[Forward] = field(default_factory=list[Forward])
+
+
+@dataclass(slots=True)
+class _OneBatch:
+    """A source of data of one batch."""
+
+    batch_size: int
+    partial_batch_size: int | None = None
+    num_batches: int = 1
+
+
+def _samples_of(x: Any) -> int:
+    shape: Any = getattr(next(iter(tree.flatten(x)), None), "shape", None)
+    return int(shape[0]) if shape else 0
 
 
 class Loops:
@@ -152,6 +169,18 @@ class Loops:
         if not self.stack:
             self.observer.books.refresh()
             self.observer.books.flush_when_due()
+
+    @guarded
+    def one_batch_begins(self, phase: str, model: Any, x: Any) -> None:
+        """`train_on_batch` or one of its siblings."""
+        self.begins(phase, model)
+        self.stack[-1].iterator = SimpleNamespace(data_adapter=_OneBatch(_samples_of(x)))
+        self.batch_begins(phase)
+
+    @guarded
+    def one_batch_ends(self, phase: str) -> None:
+        self.batch_ends(phase, 0, None)
+        self.stack.clear()
 
     @guarded
     def batch_begins(self, phase: str) -> None:

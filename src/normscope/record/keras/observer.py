@@ -69,8 +69,7 @@ class Observer:
     def _take_over(self) -> None:
         """The first Keras model is found: of two observers, the one whose framework the script uses keeps the books."""
         module = sys.modules.get("normscope.record.torch.live")
-        other = None if module is None else module.observer[0]
-        if other is None:
+        if module is None or (other := module.observer[0]) is None:
             return
         if not other.registry.roots:
             module.observer[0] = None
@@ -103,6 +102,9 @@ class Observer:
         measured, self.books.measured = self.books.measured, 0.0
         self.schedule.charge(measured, measuring=True)
         self.schedule.charge(max(0.0, seconds - measured))
+
+    def metric(self, name: str, value: float, step: int | None) -> None:
+        self.store.put_metric(name, self.steps.count if step is None else step, value)
 
     def flush(self) -> None:
         self.books.refresh()

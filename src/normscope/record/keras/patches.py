@@ -44,6 +44,9 @@ def install() -> None:
     for name in ("argmax", "convert_to_numpy"):
         _wrap(keras.ops, name, functools.partial(_decision, compiling=compiling))
     _wrap(EpochIterator, "__iter__", _iterates)
+    if keras.config.backend() != "torch":  # where these are compiled as well
+        for phase in PHASES:
+            _wrap(keras.Model, f"{phase}_on_batch", functools.partial(_on_batch, phase=phase))
     if keras.config.backend() == "jax":
         from keras.src.backend.jax.trainer import JAXEpochIterator
 
@@ -224,6 +227,20 @@ def _ends(method: Method, phase: str) -> Method:
         return method(self, *args, **kwargs)
 
     return end
+
+
+def _on_batch(method: Method, phase: str) -> Method:
+    cell = live.observer
+
+    def on_batch(self: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+        if (observer := cell[0]) is None:
+            return method(self, x, *args, **kwargs)
+        observer.loops.one_batch_begins(phase, self, x)
+        result = method(self, x, *args, **kwargs)
+        observer.loops.one_batch_ends(phase)
+        return result
+
+    return on_batch
 
 
 def _batch(method: Method, phase: str) -> Method:

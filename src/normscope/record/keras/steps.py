@@ -32,6 +32,9 @@ class Steps:
         self._facts_at = 1  # at powers of two: facts change early, if at all
         self._stride = 1
         self._read: list[int] = []
+        self._by_hand: set[int] = (
+            set()
+        )  # models that something else than an optimizer of Keras steps
         self._sample: tuple[Root, list[tuple[Any, Any]], int] | None = None
 
     @guarded
@@ -123,7 +126,8 @@ class Steps:
         if model is None or self._sample is not None:
             return
         variables = list(model.trainable_variables)
-        if not variables or any(id(v) in self.optimized for v in variables):
+        by_hand = root.record.id in self._by_hand
+        if not variables or not (by_hand or all(id(v) not in self.optimized for v in variables)):
             return
         chosen = [variables[i] for i in sorted({0, len(variables) // 2, len(variables) - 1})]
         read = self.observer.backend.read
@@ -139,6 +143,7 @@ class Steps:
         if count == self.count and any(
             not np.array_equal(read(v).reshape(-1)[:8], old) for v, old in watched
         ):
+            self._by_hand.add(root.record.id)
             for v in root.model.trainable_variables:
                 self.optimized.setdefault(id(v), 0.0)
             if "hand-written" not in self.names:
