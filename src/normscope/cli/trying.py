@@ -48,10 +48,12 @@ def try_arms(command: Sequence[str], wish: Wish, config: Config) -> int:
     An interrupt ends the runs that are under way; what had finished before is reported and kept.
     """
     from normscope.trials.arms import arms_of
+    from normscope.trials.comparison import check_able
     from normscope.trials.conducting import Conductor, trial_of
     from normscope.trials.metric import metric_of
     from normscope.trials.store import TrialStore
 
+    check_able()
     target = target_of(command)
     metric = metric_of(*wish.metric)
     trial = trial_of(

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from normscope.errors import NormscopeError
+
 LEVEL = 0.05
 Outcome = Literal["better", "worse", "no significant difference", "not compared"]
 
@@ -33,6 +35,16 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     p: float | None = None
     outcome: Outcome = "not compared"
     reason: str = ""
+
+
+def check_able() -> None:
+    """Raises NormscopeError where SciPy, which has Student's t, is not installed."""
+    try:
+        import scipy  # pyright: ignore[reportMissingTypeStubs, reportUnusedImport]  # noqa: F401
+    except ImportError:
+        raise NormscopeError(
+            "A trial needs SciPy, which is not installed: `pip install 'normscope[trial]'`."
+        ) from None
 
 
 def compared(

@@ -13,12 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from normscope.errors import NormscopeError
 from normscope.trials import order, outcome, seeding
 from normscope.trials.answer import TrialAnswer, answer
 from normscope.trials.arms import AS_IS, Arm, arms_of
+from normscope.trials.comparison import check_able
 from normscope.trials.metric import diverged_at, thinned
 from normscope.trials.patches import Patches
 from normscope.trials.results import Plan, Point, Run
@@ -48,6 +49,7 @@ def compare(
 
     Raises NormscopeError for arms that there are not, and where the first call gives no metric.
     """
+    check_able()
     chosen = arms_of(arms if isinstance(arms, str) else ",".join(arms))
     numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if not numbers:
@@ -133,12 +135,11 @@ def _with(run: Run, told: outcome.Outcome, began: float, **changes: Any) -> Run:
 def _curve(returned: Any, metric: Any, told: outcome.Told) -> list[Point]:
     """Raises ValueError or TypeError where there is no number."""
     if callable(metric):
-        return [Point(1, float(metric(returned)))]
+        return [Point(1, float(cast(Any, metric(returned))))]
     if metric is None:
         return [Point(1, float(returned))]
     if isinstance(returned, Mapping) and metric in returned:
-        value: Any = returned[metric]
-        return [Point(1, float(value))]
+        return [Point(1, float(returned[metric]))]
     if series := told.metrics.get(metric):
         return [Point(step, value) for step, value in series]
     raise ValueError(

@@ -15,6 +15,8 @@ def seen(folders: Sequence[str], spared: Sequence[str]) -> Seen:
     left_out = {os.path.realpath(s) for s in spared}
     found: dict[str, tuple[int, int]] = {}
     for top in folders:
+        if any(f"{top}{os.sep}".startswith(f"{s}{os.sep}") for s in left_out):
+            continue
         for folder, inner, files in os.walk(top):
             inner[:] = [
                 d
