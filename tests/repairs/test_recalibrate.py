@@ -204,7 +204,9 @@ def test_containers_of_the_users_own_stay_as_they_are():
 
 
 def test_it_can_be_reached_from_the_package():
-    assert normscope.recalibrate is recalibrate
+    model = nn.Sequential(nn.BatchNorm1d(3))
+    assert normscope.recalibrate(model, [torch.ones(4, 3)]).layers[0].path == "0"
+    assert model[0].running_mean.tolist() == [1, 1, 1]
 
 
 def test_gradients_and_optimizers_go_on_after_it():

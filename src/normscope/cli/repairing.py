@@ -9,6 +9,7 @@ from typing import Any
 
 from normscope.cli.outputs import Output, check_writable, write
 from normscope.errors import NormscopeError, did_you_mean
+from normscope.repairs.dispatching import of_keras
 from normscope.repairs.table import REPAIRS
 
 
@@ -54,10 +55,13 @@ def repair(
     check_writable(beside)
     from normscope.checking.target import build, user_code
     from normscope.repairs.progress import counting
-    from normscope.repairs.saving import check_suffix, save
 
-    check_suffix(output)
     made = build(target)
+    if of_keras(made):
+        from normscope.repairs.keras.setups import check_suffix, save
+    else:
+        from normscope.repairs.saving import check_suffix, save
+    check_suffix(output)
     with counting(name) as progress, user_code(f"repairing what `{target}` gives"):
         model, certificate = chosen.apply(made, target, progress=progress, **given)
     save(model, output)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from normscope.repairs.certificate import Certificate
 
@@ -14,11 +15,25 @@ def recalibrate(model: Any, data: Any, **options: Any) -> Certificate:
     Of PyTorch: `normscope.repairs.recalibration.recalibrate`; of Keras: `normscope.repairs.keras.recalibrate`, whose
     options these are.
     """
-    keras = sys.modules.get("keras")
-    if keras is not None and isinstance(model, keras.Layer):
-        from normscope.repairs.keras import recalibrate as of_keras
+    if of_keras(model):
+        from normscope.repairs.keras import recalibrate as recalibrate_keras
 
-        return of_keras(model, data, **options)
+        return recalibrate_keras(model, data, **options)
     from normscope.repairs.recalibration import recalibrate as of_torch
 
     return of_torch(model, data, **options)
+
+
+def of_keras(made: object) -> bool:
+    """Whether what a factory or setup gave holds a model of Keras; without importing Keras for it."""
+    keras = sys.modules.get("keras")
+    if keras is None:
+        return False
+    held: Any = made
+    if isinstance(held, Mapping):
+        model: Any = cast("Mapping[str, object]", held).get("model")
+    elif isinstance(held, tuple) and held:
+        model = cast("tuple[object, ...]", held)[0]
+    else:
+        model = getattr(held, "model", held)
+    return isinstance(model, keras.Layer) or isinstance(made, keras.Layer)

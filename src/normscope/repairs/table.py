@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from normscope.repairs.certificate import Certificate
+from normscope.repairs.dispatching import of_keras
 
 Progress = Callable[[int], None]
 
@@ -32,6 +33,10 @@ class Repair:
 def _recalibrate(
     made: object, target: str, *, progress: Progress, **options: Any
 ) -> tuple[Any, Certificate]:
+    if of_keras(made):
+        from normscope.repairs.keras.setups import recalibrated
+
+        return recalibrated(made, target, progress=progress, **options)
     from normscope.probes.setup import setup_of
     from normscope.repairs.recalibration import recalibrate
 
@@ -56,6 +61,10 @@ def _rebuilding(name: str) -> Apply:
     def apply(
         made: object, target: str, *, progress: Progress, **options: Any
     ) -> tuple[Any, Certificate]:
+        if of_keras(made):
+            from normscope.repairs.keras.setups import repaired
+
+            return repaired(name, made, options)
         from normscope.repairs.rebuilding import rebuild
 
         del progress
