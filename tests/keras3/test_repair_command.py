@@ -67,8 +67,8 @@ def test_set_momentum(capsys):
             "gives a Keras model without data",
         ),
         (
-            ["convert-group", "setups.py:net", "-o", "out.weights.h5"],
-            "no repair `convert-group` for Keras models yet",
+            ["fold-batchnorm", "setups.py:net", "-o", "out.weights.h5"],
+            "no repair `fold-batchnorm` for Keras models yet",
         ),
         (["set-momentum", "setups.py:net", "--momentum", "1.5", "-o", "out.keras"], "momentum"),
         (

@@ -29,11 +29,11 @@ def of_keras(made: object) -> bool:
     keras = sys.modules.get("keras")
     if keras is None:
         return False
-    held: Any = made
-    if isinstance(held, Mapping):
-        model: Any = cast("Mapping[str, object]", held).get("model")
-    elif isinstance(held, tuple) and held:
-        model = cast("tuple[object, ...]", held)[0]
+    held = cast("Any", made)
+    if isinstance(made, Mapping):
+        model = held.get("model")
+    elif isinstance(made, tuple) and made:
+        model = held[0]
     else:
         model = getattr(held, "model", held)
     return isinstance(model, keras.Layer) or isinstance(made, keras.Layer)

@@ -8,10 +8,11 @@ from typing import Any
 
 from normscope.errors import NormscopeError
 from normscope.repairs.certificate import Certificate
+from normscope.repairs.keras.conversion import TARGETS, convert
 from normscope.repairs.keras.momentum import set_momentum
 from normscope.repairs.keras.recalibration import SAMPLES, recalibrate
 
-KNOWN = ("recalibrate", "set-momentum")
+KNOWN = ("recalibrate", "set-momentum", *(f"convert-{to}" for to in TARGETS))
 
 
 def recalibrated(
@@ -34,14 +35,21 @@ def recalibrated(
 
 
 def repaired(name: str, made: Any, options: dict[str, Any]) -> tuple[Any, Certificate]:
-    """Raises NormscopeError for a repair that Keras models do not have."""
+    """Raises NormscopeError for a repair, or an option, that Keras models do not have."""
+    held: Any = made["model"] if isinstance(made, Mapping) else made
+    model = held[0] if isinstance(held, tuple) else held
+    to = name.removeprefix("convert-")
+    if to != name and to in TARGETS:
+        groups = options.pop("groups", None)
+        if options:
+            raise NormscopeError(
+                f"`{name}` of a Keras model has no option `--{next(iter(options))}`."
+            )
+        return convert(model, to, groups=groups)
     if name != "set-momentum":
         raise NormscopeError(
             f"There is no repair `{name}` for Keras models yet. Known: {', '.join(KNOWN)}."
         )
-    model = (
-        made["model"] if isinstance(made, Mapping) else made[0] if isinstance(made, tuple) else made
-    )
     return set_momentum(model, **options)
 
 
