@@ -49,7 +49,7 @@ class RayExecutor:
         self._remote: Any = self._task({})
 
     def submit(self, job: Job) -> Future[Run]:
-        ref = self._remote.remote(self._here, job)
+        ref = self._remote.remote(self._here, dict(os.environ), job)
         self._refs.append(ref)
         return ref.future()
 
@@ -71,6 +71,9 @@ class RayExecutor:
         return self._ray.remote(num_cpus=self._cpus, max_retries=TRIES, **needs)(_perform)
 
 
-def _perform(here: str, job: Job) -> Run:
+def _perform(here: str, environment: dict[str, str], job: Job) -> Run:
+    """In a worker: with the variables of whoever asked, except those that the worker has of its own."""
     os.chdir(here)
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
     return perform(job)
