@@ -117,6 +117,9 @@ def current() -> Backend:
 
 def tensors_of(value: Any) -> Iterator[Any]:
     """The tensors in nested arguments, in order."""
+    if keras_backend.is_tensor(value):  # by far the most common, and flattening is not free
+        yield value
+        return
     for leaf in tree.flatten(value):
         if keras_backend.is_tensor(leaf):
             yield leaf
@@ -126,4 +129,8 @@ def symbolic(args: Any, kwargs: Any) -> bool:
     """Whether a call only builds a functional model, or asks for shapes."""
     if keras_backend.in_symbolic_scope():
         return True
+    if len(args) == 1 and keras_backend.is_tensor(args[0]):
+        args = ()
+    if not args and all(type(v) is bool for v in kwargs.values()):
+        return False
     return any(isinstance(x, keras.KerasTensor) for x in tree.flatten((args, kwargs)))

@@ -68,7 +68,7 @@ class Outermost:
         self._new = None
         if symbolic(args, kwargs):
             return None
-        first = next(tensors_of((args, kwargs)), None)
+        first = next(tensors_of(args[0] if args else kwargs), None)
         self.traced = (
             self.traced
             or keras_backend.in_stateless_scope()
@@ -179,9 +179,11 @@ class Outermost:
 def training_argument(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """`training` as Keras resolves it for a call from outside: as given, else the default of `call`, else False."""
     value = kwargs.get("training")
+    if value is not None:
+        return flag(value)
     parameters = list(layer._call_signature.parameters.values())
     at = next((i for i, p in enumerate(parameters) if p.name == "training"), None)
-    if value is None and at is not None:
+    if at is not None:
         if at < len(args):
             value = args[at]
         elif parameters[at].default is not inspect.Parameter.empty:

@@ -29,6 +29,7 @@ class Steps:
         self.names: list[str] = []
         self.loss: Any = None  # the latest, unread
         self._held: dict[int, int] = {}
+        self._stepped: dict[tuple[int, int, int], list[Root]] = {}
         self._facts_at = 1  # at powers of two: facts change early, if at all
         self._stride = 1
         self._read: list[int] = []
@@ -50,7 +51,7 @@ class Steps:
         began = perf_counter()
         held = list(variables if variables is not None else optimizer._trainable_variables)
         self.note(optimizer, held)
-        roots = observer.registry.root_with({id(v) for v in held})
+        roots = self._roots(optimizer, held)
         if observer.backend.name == "tensorflow":
             # Eager TensorFlow does not tell which outputs a tape was asked for: what it taped of the stepped models counts.
             for root in roots:
@@ -59,7 +60,17 @@ class Steps:
         self.step(roots, optimizer)
         observer.charge(perf_counter() - began)
 
+    def _roots(self, optimizer: Any, held: list[Any]) -> list[Root]:
+        """The models that the optimizer steps; asked again when it holds more or fewer variables, or there are more models."""
+        registry = self.observer.registry
+        key = (id(optimizer), len(held), len(registry.roots))
+        if (found := self._stepped.get(key)) is None:
+            found = self._stepped[key] = registry.root_with({id(v) for v in held})
+        return found
+
     def _is_traced(self, optimizer: Any) -> bool:
+        if self.observer.backend.name == "torch":
+            return False  # what is compiled is not observed there
         return bool(optimizer.built and self.observer.backend.traced(optimizer._iterations.value))
 
     def note(self, optimizer: Any, variables: list[Any]) -> None:
@@ -123,10 +134,10 @@ class Steps:
     def watch(self, root: Root) -> None:
         """After a backward pass: remember a sample of a model that no optimizer is known to step."""
         model = root.model
-        if model is None or self._sample is not None:
+        by_hand = root.record.id in self._by_hand
+        if model is None or self._sample is not None or (root.record.optimized and not by_hand):
             return
         variables = list(model.trainable_variables)
-        by_hand = root.record.id in self._by_hand
         if not variables or not (by_hand or all(id(v) not in self.optimized for v in variables)):
             return
         chosen = [variables[i] for i in sorted({0, len(variables) // 2, len(variables) - 1})]
