@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from matplotlib.axes import Axes
 
@@ -39,7 +41,7 @@ def measure(cell: Cell, data: Data) -> Numbers:
     [indices, *_] = run.batches()
     inputs, labels = run.batch(indices)
     run.losses(run.network(inputs), labels).sum().backward()
-    weight = [m.weight for m in run.network if isinstance(m, networks.Linear)][1]
+    weight: Any = [m.weight for m in run.network if isinstance(m, networks.Linear)][1]
     before = _layers(run, inputs)
     with torch.no_grad():
         step = weight.grad / weight.grad.flatten(1).norm(dim=1)[:, None, None]

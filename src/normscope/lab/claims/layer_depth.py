@@ -20,9 +20,9 @@ BATCHES = (3, 64)
 
 def cells(scale: Scale) -> list[dict[str, object]]:
     made = {
-        "epochs": scale.epochs(6),
+        "epochs": scale.epochs(4),
         "rates": [0.3, 0.1, 0.03, 0.01, 0.003],
-        "seeds": scale.seed_list(8),
+        "seeds": scale.seed_list(6),
     }
     return [{"arm": a, "batch": b, **made} for b in BATCHES for a in PLACES]
 
@@ -89,7 +89,7 @@ CLAIM = Claim(
     name="layer-depth",
     seeds=(FAILING,),
     says="In early layers normalization is less influential; in deep layers it is more effective, and more fragile when the batch is too small.",
-    design=f"Perceptrons with {LAYERS} hidden layers of 48; batch norm in the first two, the last two, or none; batches of 64 and of 3; 6 epochs, learning rate tuned.",
+    design=f"Perceptrons with {LAYERS} hidden layers of 48; batch norm in the first two, the last two, or none; batches of 64 and of 3; 4 epochs, learning rate tuned.",
     arms=tuple(PLACES),
     rule="Holds when the last two gain at least 0.5 points more than the first two at batch 64, and lose at least 0.5 points more at batch 3, both with intervals above 0; the half "
     "that holds is named when it is one.",

@@ -36,7 +36,7 @@ def draw(results: Results, axes: Axes) -> None:
     axes.axhline(0, color=figures.INK, lw=1)
     for b in sizes:
         e = found[b]
-        axes.plot([b, b], [e.low, e.high], color=figures.COLOURS[0], lw=3, alpha=0.5)
+        axes.vlines(b, e.low or 0.0, e.high or 0.0, color=figures.COLOURS[0], lw=3, alpha=0.5)
     axes.plot(
         sizes,
         [found[b].value for b in sizes],

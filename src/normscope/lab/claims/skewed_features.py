@@ -11,7 +11,7 @@ from normscope.lab import figures, networks
 from normscope.lab.claim import DOES_IT, HINDERING, Cell, Claim, Judgement, Numbers, Results, Scale
 from normscope.lab.data import Data
 from normscope.lab.training import tuned
-from normscope.lab.verdicts import below, difference, judgement, together
+from normscope.lab.verdicts import Effect, below, difference, judgement, together
 
 KINDS = ("as they are", "skewed", "sparse", "low variance", "low variance, wide model")
 ARMS = ("batch", "layer", "none")
@@ -48,7 +48,7 @@ def measure(cell: Cell, data: Data) -> Numbers:
 
 
 def judge(results: Results) -> Judgement:
-    def against(other: str) -> dict[str, object]:
+    def against(other: str) -> dict[str, Effect]:
         return {
             k: difference(
                 results.one(arm="batch", features=k)["test"],

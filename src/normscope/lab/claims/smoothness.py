@@ -11,7 +11,7 @@ from normscope.lab import figures, networks
 from normscope.lab.claim import EXPLAINED, Cell, Claim, Judgement, Numbers, Results, Scale
 from normscope.lab.data import Data
 from normscope.lab.training import Run
-from normscope.lab.verdicts import above, judgement, ratio, together
+from normscope.lab.verdicts import Answer, above, judgement, ratio, together
 
 DEPTHS = (4, 10)
 LENGTHS = (0.5, 1.0, 2.0, 4.0)  # times the learning rate
@@ -96,10 +96,9 @@ def judge(results: Results) -> Judgement:
         ours, others = (results.one(arm=a, depth=d) for a in ("batch", "none"))
         for what in ("range", "change", "beta"):
             found[what, d] = ratio(others[what], ours[what], family=2 * len(DEPTHS))
-    answers = {
-        f"the network has {d} layers": min(
-            (above(found[w, d], 2.0) for w in ("range", "change")),
-            key=("does not hold", "undecided", "holds").index,
+    answers: dict[str, Answer] = {
+        f"the network has {d} layers": _worse(
+            above(found["range", d], 2.0), above(found["change", d], 2.0)
         )
         for d in DEPTHS
     }
@@ -113,6 +112,12 @@ def judge(results: Results) -> Judgement:
         found["range", 4],
         *told,
     )
+
+
+def _worse(one: Answer, other: Answer) -> Answer:
+    if "does not hold" in (one, other):
+        return "does not hold"
+    return "undecided" if "undecided" in (one, other) else "holds"
 
 
 def draw(results: Results, axes: Axes) -> None:
