@@ -62,6 +62,9 @@ def hard_coded_training_flag(recording: Recording) -> Iterator[Finding]:
     F.batch_norm(x, self.mean, self.var, training=self.training)
     ```
 
+    In Keras 3, `self.norm(x, training=True)` inside `call` reaches further: the argument holds for every layer that is called after it in the
+    same outermost call, so dropout is active in inference too (measured on 3.15).
+
     ## Repair
     `training=self.training` in functional calls; in a network without modules hand the flag on as an argument. No `train()` inside `forward`.
     No new training is needed: the running statistics were updated all along; recompute them when in doubt.

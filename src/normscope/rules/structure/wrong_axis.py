@@ -44,6 +44,9 @@ def wrong_axis(graph: Graph) -> Iterator[Finding]:
     x = nn.BatchNorm1d(12)(x.transpose(1, 2)).transpose(1, 2)  # one mean per feature
     ```
 
+    Keras: `BatchNormalization(axis=1)` behind `Dense` or channels-last convolutions, or the default `axis=-1` behind
+    `data_format="channels_first"`.
+
     ## Repair
     Transpose around the norm, or flatten to (N·L, C) before it, or use LayerNorm over the features.
 
