@@ -16,6 +16,7 @@ COMMANDS = {
     "check": "Judge a model by its code alone: no training, no data.",
     "probe": "Ask a trained model and its data: where a train-evaluation gap comes from, and more.",
     "trial": "Run your script once per arm and seed: what does a remedy do on your task?",
+    "lab": "List or run what is said about batch normalization, as experiments.",
     "report": "Rebuild the report of a recording.",
     "compare": "Tell what a change did, from the recordings before and after it.",
     "repair": "Apply a repair to a trained model; write the weights and a certificate.",
