@@ -70,7 +70,7 @@ def draw(results: Results, axes: Axes) -> None:
 CLAIM = Claim(
     name="momentum",
     seeds=(EXPLAINED,),
-    says="The running averages approximate the population well enough after a full training run: momentum 0.1 is a sound default.",
+    says="Only after a full training run do the running averages approximate the population; before that they still hold the values they began with, and momentum decides how long.",
     design="A perceptron with three batch norms at batch 32; momentum (PyTorch's sense) from 1 to 0.001; 1, 3 and 15 epochs. The same weights are "
     "evaluated with their running averages and with statistics recomputed from the training images.",
     arms=tuple(f"α = {a:g}" for a in MOMENTA),

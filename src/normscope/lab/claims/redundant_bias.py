@@ -57,7 +57,12 @@ def judge(results: Results) -> Judgement:
 def draw(results: Results, axes: Axes) -> None:
     figures.dots(
         axes,
-        {a: results.one(arm=a)["change"] for a in ARMS},
+        {
+            a.replace(" before", "\nbefore")
+            .replace(" in eval", "\nin eval")
+            .replace(" between", "\nbetween"): results.one(arm=a)["change"]
+            for a in ARMS
+        },
         unit="change of the output / its sd",
         log=True,
     )

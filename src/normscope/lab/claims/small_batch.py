@@ -33,8 +33,22 @@ DESIGN = (
 
 
 def cells(scale: Scale) -> list[dict[str, object]]:
-    made = {"epochs": scale.epochs(12), "seeds": scale.seed_list(6)}
-    return [{"arm": a, "batch": b, "rates": _rates(b), **made} for a in ARMS for b in BATCHES]
+    return [
+        {
+            "arm": a,
+            "batch": b,
+            "rates": _rates(b),
+            "epochs": scale.epochs(12),
+            "seeds": _seeds(b, scale),
+        }
+        for a in ARMS
+        for b in BATCHES
+    ]
+
+
+def _seeds(batch: int, scale: Scale) -> list[int]:
+    """More where a run is short and the differences that are asked for are below a point."""
+    return scale.seed_list(12 if batch >= 32 else 6)
 
 
 def _rates(batch: int) -> list[float]:
