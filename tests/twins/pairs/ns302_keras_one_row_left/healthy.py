@@ -21,6 +21,15 @@ model = keras.Sequential([
     layers.Dense(64, use_bias=False),
     layers.BatchNormalization(momentum=0.6),
     layers.ReLU(),
+    layers.Dense(64, use_bias=False),
+    layers.BatchNormalization(momentum=0.6),
+    layers.ReLU(),
+    layers.Dense(64, use_bias=False),
+    layers.BatchNormalization(momentum=0.6),
+    layers.ReLU(),
+    layers.Dense(64, use_bias=False),
+    layers.BatchNormalization(momentum=0.6),
+    layers.ReLU(),
     layers.Dense(10),
 ])
 model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
