@@ -66,11 +66,16 @@ def _interval(arm: ArmAnswer) -> str:
     c = arm.compared
     if c is None or c.low is None or c.high is None:
         return MISSING
-    return f"{_signed(c.low)} to {_signed(c.high)}"
+    return f"{_rough(c.low)} to {_rough(c.high)}"
 
 
 def _signed(value: float) -> str:
     return f"+{number(value)}" if value > 0 else number(value)
+
+
+def _rough(value: float) -> str:
+    """Two digits: the ends of an interval are no surer than that, and a row must fit a terminal."""
+    return _signed(float(f"{value:.2g}"))
 
 
 def _value(value: float | None) -> str:
