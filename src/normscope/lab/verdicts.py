@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from normscope.lab.claim import Judgement
 from normscope.trials.comparison import compared
 
 Answer = Literal["holds", "does not hold", "undecided"]
+Key = TypeVar("Key")
 LEVEL = 0.05
 
 
@@ -127,6 +128,12 @@ def together(answers: Mapping[str, Answer], *, when: str = "", ordered: bool = F
     if ordered and len(holding) > 1 and holding == labels[-len(holding) :]:
         return f"holds when {when}{holding[0]} or more"
     return f"holds when {when}{' or '.join(holding)}"
+
+
+def shown(answers: Mapping[Key, Answer], otherwise: Key) -> Key:
+    """Which effect stands beside the verdict: `otherwise`, unless the claim holds in other settings only. Then the first of these."""
+    holding = [k for k, a in answers.items() if a == "holds"]
+    return otherwise if not holding or otherwise in holding else holding[0]
 
 
 def judgement(verdict: str, what: str, effect: Effect, *details: str) -> Judgement:

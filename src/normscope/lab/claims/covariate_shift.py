@@ -21,7 +21,7 @@ from normscope.lab.claim import (
 )
 from normscope.lab.data import Data
 from normscope.lab.training import Run
-from normscope.lab.verdicts import above, difference, judgement, mean, together
+from normscope.lab.verdicts import Answer, above, difference, judgement, mean, shown, together
 
 SETTINGS = {
     "ReLU, 4 layers": ("relu", 4, 0.1),
@@ -118,11 +118,12 @@ def judge(results: Results) -> Judgement:
             f"{s}: cos(G, G′) {mean(ours['cosine'], unit='').value:.3f} with batch norm, {mean(others['cosine'], unit='').value:.3f} without, difference {found[s]}; "
             f"training loss {mean(ours['loss']).value:.2f} and {mean(others['loss']).value:.2f}."
         )
-    verdict = together({s: above(e, 0.02) for s, e in found.items()}, when="the network is: ")
+    answers: dict[str, Answer] = {s: above(e, 0.02) for s, e in found.items()}
+    at = shown(answers, "ReLU, 4 layers")
     return judgement(
-        verdict,
-        "cos(G, G′) with batch norm against none, ReLU with 4 layers",
-        found["ReLU, 4 layers"],
+        together(answers, when="the network is: "),
+        f"cos(G, G′) with batch norm against none; {at}",
+        found[at],
         *told,
     )
 

@@ -66,12 +66,13 @@ def judge(results: Results) -> Judgement:
         f"Batch 64: batch norm in the last two layers against the first two {gain}; without any {sum(of('none', 64)) / len(of('none', 64)):.1f} %.",
         f"Batch 3: lost against no norm {sum(lost['first']) / len(lost['first']):.2f} points in the first two layers, {sum(lost['last']) / len(lost['last']):.2f} in the last two.",
     ]
-    return judgement(
-        verdict,
-        "accuracy lost at batch 3 by batch norm in the last two layers beyond that in the first two",
-        fragile,
-        *told,
+    if answers[1] != "holds" and answers[0] == "holds":
+        what = "accuracy gained at batch 64 by batch norm in the last two layers beyond that in the first two"
+        return judgement(verdict, what, gain, *told)
+    what = (
+        "accuracy lost at batch 3 by batch norm in the last two layers beyond that in the first two"
     )
+    return judgement(verdict, what, fragile, *told)
 
 
 def draw(results: Results, axes: Axes) -> None:

@@ -32,15 +32,26 @@ def measure(cell: Cell, data: Data) -> Numbers:
 
 
 def largest(numbers: Numbers) -> list[float]:
-    """By seed: log₁₀ of the largest learning rate that comes within `NEAR` points of the seed's best."""
+    """By seed: log₁₀ of the largest learning rate that comes within `NEAR` points of the seed's best.
+
+    Between the last rate of the grid that does and the first that does not, accuracy is taken to fall evenly over the logarithm.
+    """
     found = []
     for seed in range(len(numbers["test"])):
         of_seed = [row[seed] for row in numbers["test_by_rate"]]
-        usable = [
-            r for r, v in zip(numbers["rates"], of_seed, strict=True) if v >= max(of_seed) - NEAR
-        ]
-        found.append(math.log10(max(usable)))
+        found.append(_crossing(numbers["rates"], of_seed))
     return found
+
+
+def _crossing(rates: list[float], accuracies: list[float]) -> float:
+    """`rates` from large to small."""
+    bar = max(accuracies) - NEAR
+    i = next(k for k, v in enumerate(accuracies) if v >= bar)
+    inside = math.log10(rates[i])
+    if i == 0:
+        return inside
+    part = (accuracies[i] - bar) / (accuracies[i] - accuracies[i - 1])
+    return inside + part * (math.log10(rates[i - 1]) - inside)
 
 
 def judge(results: Results) -> Judgement:

@@ -9,7 +9,7 @@ from normscope.lab import figures, networks
 from normscope.lab.claim import HINDERING, Cell, Claim, Judgement, Numbers, Results, Scale
 from normscope.lab.data import Data
 from normscope.lab.training import tuned
-from normscope.lab.verdicts import below, difference, judgement, together
+from normscope.lab.verdicts import Answer, below, difference, judgement, shown, together
 
 IMAGES = (50, 100, 200, 400, 1000)
 STEPS = 400
@@ -36,19 +36,17 @@ def judge(results: Results) -> Judgement:
         test[n] = difference(ours["test"], others["test"], family=len(IMAGES))
         gaps = [[a - b for a, b in zip(r["train"], r["test"], strict=True)] for r in (ours, others)]
         gap[n] = difference(*gaps, family=len(IMAGES))
-    verdict = together(
-        {str(n): below(e, -1.0) for n, e in test.items()},
-        when="the number of training images is ",
-        ordered=True,
-    )
+    answers: dict[str, Answer] = {str(n): below(e, -1.0) for n, e in test.items()}
+    verdict = together(answers, when="the number of training images is ", ordered=True)
+    at = int(shown(answers, "100"))
     told = [
         f"{n} images: test accuracy {test[n]}, gap between training and test {gap[n]}, batch norm against none."
         for n in IMAGES
     ]
     return judgement(
         verdict,
-        "test accuracy with batch norm against none on 100 training images",
-        test[100],
+        f"test accuracy with batch norm against none on {at} training images",
+        test[at],
         *told,
     )
 

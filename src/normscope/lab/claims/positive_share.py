@@ -11,7 +11,7 @@ from normscope.lab import figures, networks
 from normscope.lab.claim import EXPLAINED, Cell, Claim, Judgement, Numbers, Results, Scale
 from normscope.lab.data import Data
 from normscope.lab.training import Run, tuned
-from normscope.lab.verdicts import above, difference, judgement, together
+from normscope.lab.verdicts import Answer, above, difference, judgement, shown, together
 
 INPUTS = {"centred pixels": 0.0, "shifted pixels": 4.0}
 
@@ -53,15 +53,16 @@ def judge(results: Results) -> Judgement:
         ours, others = (results.one(arm=k, inputs=i, epochs=last) for k in ("batch", "none"))
         found[i] = difference(ours["positive"], others["positive"], family=2)
         dead[i] = difference(ours["dead"], others["dead"], family=2)
-    verdict = together({i: above(e, 5.0) for i, e in found.items()}, when="the inputs are ")
+    answers: dict[str, Answer] = {i: above(e, 5.0) for i, e in found.items()}
+    at = shown(answers, "centred pixels")
     told = [
         f"{i}: positive share {found[i]}, dead units {dead[i]}, batch norm against none after training."
         for i in INPUTS
     ]
     return judgement(
-        verdict,
-        "share of positive inputs to ReLU with batch norm against without, centred pixels",
-        found["centred pixels"],
+        together(answers, when="the inputs are "),
+        f"share of positive inputs to ReLU with batch norm against without, {at}",
+        found[at],
         *told,
     )
 

@@ -9,7 +9,7 @@ from normscope.lab import figures, networks
 from normscope.lab.claim import FAILING, Cell, Claim, Judgement, Numbers, Results, Scale
 from normscope.lab.data import Data
 from normscope.lab.training import tuned
-from normscope.lab.verdicts import Answer, below, difference, judgement, together
+from normscope.lab.verdicts import Answer, below, difference, judgement, shown, together
 
 ARMS = {
     "batch norm, shared": ("batch", 1.0),
@@ -50,18 +50,19 @@ def judge(results: Results) -> Judgement:
         for a in list(ARMS)[:3]
         for b in BATCHES
     }
-    answers: dict[str, Answer] = {
-        f"{'its statistics are shared over time' if a.endswith('shared') else a.removeprefix('batch norm ').replace('a step', 'there is one for each step')}, at batch {b}": below(
-            e, -1.0
-        )
-        for (a, b), e in found.items()
+    answers: dict[tuple[str, int], Answer] = {k: below(e, -1.0) for k, e in found.items()}
+    labels = {
+        "batch norm, shared": "its statistics are shared over time",
+        "batch norm a step": "there is one for each step",
+        "batch norm a step, γ = 0.1": "there is one for each step with γ = 0.1",
     }
-    verdict = together(answers)
+    verdict = together({f"{labels[a]}, at batch {b}": v for (a, b), v in answers.items()})
+    arm, batch = shown(answers, ("batch norm, shared", 32))
     told = [f"{a}, batch {b}, against layer norm: {e}." for (a, b), e in found.items()]
     return judgement(
         verdict,
-        "accuracy of batch norm shared over time against layer norm, batch 32",
-        found["batch norm, shared", 32],
+        f"accuracy of {arm} against layer norm, batch {batch}",
+        found[arm, batch],
         *told,
     )
 

@@ -14,7 +14,7 @@ from normscope.lab.claim import DOES_IT, Cell, Claim, Judgement, Numbers, Result
 from normscope.lab.data import Data, splits
 from normscope.lab.members import Members
 from normscope.lab.training import tuned
-from normscope.lab.verdicts import above, difference, judgement, together
+from normscope.lab.verdicts import Answer, above, difference, judgement, shown, together
 
 BATCHES = (4, 32)
 ARMS = ("batch", "none", "layer")
@@ -113,9 +113,9 @@ def judge(results: Results) -> Judgement:
         for a in ("none", "layer")
     }
     labels = {"none": "it has no norm", "layer": "it has layer norm"}
-    verdict = together(
-        {f"{labels[a]} and the batch is {b}": above(e, 1.0) for (a, b), e in found.items()}
-    )
+    answers: dict[tuple[str, int], Answer] = {k: above(e, 1.0) for k, e in found.items()}
+    verdict = together({f"{labels[a]} and the batch is {b}": v for (a, b), v in answers.items()})
+    arm, batch = shown(answers, ("none", 32))
     told = [
         f"{figures.NAMES[a]} against batch norm, batch {b}: {e}." for (a, b), e in found.items()
     ]
@@ -128,7 +128,10 @@ def judge(results: Results) -> Judgement:
             for a in ARMS[1:]
         ]
     return judgement(
-        verdict, "accuracy without norm against with batch norm, batch 32", found["none", 32], *told
+        verdict,
+        f"accuracy with {figures.NAMES[arm]} against batch norm, batch {batch}",
+        found[arm, batch],
+        *told,
     )
 
 

@@ -11,7 +11,7 @@ from normscope.lab import figures, networks
 from normscope.lab.claim import DOES_IT, HINDERING, Cell, Claim, Judgement, Numbers, Results, Scale
 from normscope.lab.data import Data
 from normscope.lab.training import tuned
-from normscope.lab.verdicts import Effect, below, difference, judgement, together
+from normscope.lab.verdicts import Answer, Effect, below, difference, judgement, shown, together
 
 KINDS = ("as they are", "skewed", "sparse", "low variance", "low variance, wide model")
 ARMS = ("batch", "layer", "none")
@@ -59,15 +59,14 @@ def judge(results: Results) -> Judgement:
         }
 
     none, layer = against("none"), against("layer")
-    verdict = together(
-        {k: below(e, -1.0) for k, e in none.items() if k != KINDS[0]}, when="the features are "
-    )
+    answers: dict[str, Answer] = {k: below(e, -1.0) for k, e in none.items() if k != KINDS[0]}
+    verdict, at = together(answers, when="the features are "), shown(answers, "skewed")
     told = [
         f"Features {k}: batch norm against none {none[k]}, against layer norm {layer[k]}."
         for k in KINDS
     ]
     return judgement(
-        verdict, "accuracy with batch norm against none on skewed features", none["skewed"], *told
+        verdict, f"accuracy with batch norm against none, features {at}", none[at], *told
     )
 
 

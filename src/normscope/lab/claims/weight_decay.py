@@ -9,7 +9,7 @@ from normscope.lab import figures, networks
 from normscope.lab.claim import DOES_IT, HINDERING, Cell, Claim, Judgement, Numbers, Results, Scale
 from normscope.lab.data import Data
 from normscope.lab.training import tuned
-from normscope.lab.verdicts import above, difference, judgement
+from normscope.lab.verdicts import Answer, above, difference, judgement, shown
 
 DECAYS = (0.0, 0.01, 0.1, 1.0, 10.0)
 
@@ -47,7 +47,7 @@ def judge(results: Results) -> Judgement:
     }
     with_norm, without = best_decay(results, "batch"), best_decay(results, "none")
     again = difference(of("none", without), of("none", with_norm))
-    answers = {d: above(e, 0.5) for d, e in helps.items()}
+    answers: dict[float, Answer] = {d: above(e, 0.5) for d, e in helps.items()}
     verdict = (
         "holds"
         if answers[0.01] == "holds"
@@ -62,8 +62,9 @@ def judge(results: Results) -> Judgement:
     told.append(
         f"Best decay on validation images: {with_norm:g} with batch norm, {without:g} without; tuning it again when the norm goes brings {again}."
     )
+    at = shown(answers, 0.01)
     return judgement(
-        verdict, "accuracy of AdamW with decay 0.01 against 0, with batch norm", helps[0.01], *told
+        verdict, f"accuracy of AdamW with decay {at:g} against 0, with batch norm", helps[at], *told
     )
 
 

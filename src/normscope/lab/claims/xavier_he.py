@@ -9,7 +9,7 @@ from normscope.lab import figures, networks
 from normscope.lab.claim import HINDERING, Cell, Claim, Judgement, Numbers, Results, Scale
 from normscope.lab.data import Data
 from normscope.lab.training import tuned
-from normscope.lab.verdicts import above, difference, judgement, together
+from normscope.lab.verdicts import Answer, above, difference, judgement, shown, together
 
 INITS = {"PyTorch's size": 0.577, "Xavier": 1.0, "He": 1.414}
 NORMS = ("batch", "none")
@@ -42,14 +42,13 @@ def judge(results: Results) -> Judgement:
         for n in NORMS
         for a in ("Xavier", "He")
     }
-    verdict = together(
-        {a: above(found["batch", a], 1.0) for a in ("Xavier", "He")}, when="the initialization is "
-    )
+    answers: dict[str, Answer] = {a: above(found["batch", a], 1.0) for a in ("Xavier", "He")}
+    verdict, at = together(answers, when="the initialization is "), shown(answers, "Xavier")
     told = [f"{a} against PyTorch's size, {figures.NAMES[n]}: {e}." for (n, a), e in found.items()]
     return judgement(
         verdict,
-        "accuracy with Xavier's initialization against PyTorch's size, with batch norm",
-        found["batch", "Xavier"],
+        f"accuracy with {at}'s initialization against PyTorch's size, with batch norm",
+        found["batch", at],
         *told,
     )
 
