@@ -7,8 +7,7 @@ import sys
 TYPE_CHECKING = False  # as `typing` has it, without importing that
 if TYPE_CHECKING:
     from normscope import nn
-    from normscope.checking import check
-    from normscope.checking.ports import compare_ports
+    from normscope.checking import check, compare_ports
     from normscope.comparison import compare
     from normscope.diagnosis import diagnose
     from normscope.finding import Finding
@@ -44,7 +43,7 @@ _HOMES = {
     "Setup": "normscope.probes.setup",
     "check": "normscope.checking",
     "compare": "normscope.comparison",
-    "compare_ports": "normscope.checking.ports",
+    "compare_ports": "normscope.checking",
     "diagnose": "normscope.diagnosis",
     "recalibrate": "normscope.repairs.dispatching",
     "probe": "normscope.probing",

@@ -17,7 +17,7 @@ from normscope.graph.model import Site
 from normscope.record.recording import Recording
 from normscope.rule import Rule
 
-__all__ = ["check", "check_target"]
+__all__ = ["check", "check_target", "compare_ports"]
 
 
 def check(
@@ -141,3 +141,13 @@ def _torch_origins() -> AbstractContextManager[Mapping[Any, Site]]:
     with user_code("importing PyTorch"):
         from normscope.checking.origins import origins
     return origins()
+
+
+def compare_ports(torch_model: Any, keras_model: Any) -> Diagnosis:
+    """Compare the norm layers of a PyTorch model and a Keras model of the same architecture (see `normscope.checking.ports`).
+
+    Raises NormscopeError for anything but a built Keras model and a PyTorch model with as many norm layers. Imports both frameworks.
+    """
+    from normscope.checking.ports import compare_ports as compared
+
+    return compared(torch_model, keras_model)
