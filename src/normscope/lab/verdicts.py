@@ -26,9 +26,18 @@ class Effect:
     none: float = 0.0
 
     def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return f"{figure(self.value)} {self.unit}"
-        return f"{figure(self.value)} {self.unit} [{figure(self.low)}, {figure(self.high)}]"
+        ends = (
+            ""
+            if self.low is None or self.high is None
+            else f" [{self._told(self.low)}, {self._told(self.high)}]"
+        )
+        return f"{self._told(self.value)} {self.unit}{ends}"
+
+    def _told(self, value: float) -> str:
+        """Of percentage points two decimals: a test set of some hundred images knows no more."""
+        if self.unit != "points" or not math.isfinite(value):
+            return figure(value)
+        return f"{round(value, 2) + 0.0:.{1 if abs(value) >= 10 else 2}f}"
 
 
 def figure(value: float) -> str:

@@ -99,6 +99,8 @@ CLAIM = Claim(
     plot="Test accuracy by features and norm.",
     rests="NS505 unscaled-input speaks only where a channel's variance comes near ε; NS502 collapsed-variance.",
     literature="Exponential features (kurtosis 9) have twice the noise of Gaussian ones in a batch's variance: Var(s²)/σ⁴ = (κ − 1 + 2/(n − 1))/n. No measured accuracy.",
+    note="Nowhere does batch norm hurt against no norm with confidence; on unstandardized low-variance features it is what makes training possible at all, for it removes the common offset. The verdict is undecided "
+    "for sparse features alone.",
     cells=cells,
     measure=measure,
     judge=judge,
