@@ -8,6 +8,7 @@ import pytest
 
 from normscope.cli import app
 from normscope.cli.arguments import split_run
+from normscope.cli.commands import run
 from normscope.errors import NormscopeError
 
 
@@ -45,5 +46,5 @@ def test_an_unknown_option_is_refused_before_the_script():
 
 
 def test_the_split_knows_every_option():
-    names = [n.rstrip("_") for n in inspect.signature(app.run).parameters if n != "command"]
+    names = [n.rstrip("_") for n in inspect.signature(run.run).parameters if n != "command"]
     assert tuple(f"--{n.replace('_', '-')}" for n in names) == app.RUN_OPTIONS

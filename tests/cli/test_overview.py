@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
 
@@ -37,9 +39,14 @@ def test_help_of_a_command_imports_no_framework(command):
 
 
 def test_the_overview_names_every_command():
-    from normscope.cli import COMMANDS, overview
-    from normscope.cli.app import app
+    from normscope.cli import COMMANDS, commands, overview
+    from normscope.cli.app import HOMES
+    from normscope.cli.options import app
 
+    homes = {m.name for m in pkgutil.iter_modules(commands.__path__)}
+    assert {HOMES.get(c, c) for c in COMMANDS} == homes
+    for home in homes:
+        importlib.import_module(f"normscope.cli.commands.{home}")
     assert all(f"  {name} " in overview() for name in COMMANDS)
     assert set(COMMANDS) == {n for n in app if not n.startswith("-")}
 

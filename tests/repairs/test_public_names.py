@@ -54,7 +54,8 @@ def folder(tmp_path, monkeypatch):
     sys.modules.pop("mine", None)
 
 
-def test_functions_are_not_hidden_by_modules():
+def test_functions_are_not_hidden_by_modules(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")  # its default is TensorFlow
     for module in pkgutil.iter_modules(normscope.repairs.__path__):
         importlib.import_module(f"normscope.repairs.{module.name}")
     for name in normscope.repairs.__all__:

@@ -8,6 +8,7 @@ import pytest
 
 from normscope.cli import app, main
 from normscope.cli.arguments import split_run
+from normscope.cli.commands import trial
 from normscope.errors import NormscopeError
 
 
@@ -75,5 +76,5 @@ def test_an_unknown_option_names_the_command():
 
 
 def test_the_split_knows_every_option():
-    names = [n.rstrip("_") for n in inspect.signature(app.trial).parameters if n != "command"]
+    names = [n.rstrip("_") for n in inspect.signature(trial.trial).parameters if n != "command"]
     assert {f"--{n.replace('_', '-')}" for n in names} == {*app.TRIAL_OPTIONS, *app.TRIAL_FLAGS}
