@@ -85,7 +85,7 @@ class Claim:
     """`says` the claim in our words, `seeds` the documents that make it.
 
     `rule` tells in words how `judge` decides; both stand here before there are data. Claims that look at the same runs name one
-    `experiment`. `note` tells why the verdict differs from the literature's, where it does.
+    `experiment`. `note` tells why the verdict differs from the literature's, and what of rule or design was mended after a first look.
     """
 
     name: str

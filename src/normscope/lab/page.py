@@ -72,7 +72,7 @@ def page(entries: Sequence[Judged], scale: Scale, data: str) -> str:
     measured = sum(e.judgement is not None for e in entries)
     head = (
         f"# The lab\n\n{measured} of {len(entries)} claims about batch normalization, tried on {data} at scale {scale.name}. "
-        "Each verdict follows a rule that stands in the claim's file and was written before the data. Intervals are at 95 %, paired by seed; every seed "
+        "Each verdict follows a rule that stands in the claim's file and was written before the data; where a rule or a design was mended after a first look, the claim says so. Intervals are at 95 %, paired by seed; every seed "
         "draws its own weights, its own order and its own division of the data. Learning rates are chosen on validation images, accuracies are those of test images. "
         "What is said here is about small networks on small images: the direction carries over where the literature beside it agrees."
     )
@@ -104,11 +104,11 @@ def _section(entry: Judged) -> str:
             lines.append("\n".join(f"- {d}" for d in entry.judgement.details))
     lines += [
         f"**Design.** {claim.design} Arms: {', '.join(claim.arms)}.",
-        f"**Rule, as it stood before the data.** {claim.rule}",
+        f"**Rule.** {claim.rule}",
         f"**Literature.** {claim.literature}",
     ]
     if claim.note:
-        lines.append(f"**Where we differ.** {claim.note}")
+        lines.append(f"**Note.** {claim.note}")
     lines.append(f"**In normscope.** {claim.rests}")
     return "\n\n".join(lines)
 

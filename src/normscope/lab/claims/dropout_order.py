@@ -11,7 +11,7 @@ from normscope.lab.claim import DOES_IT, Cell, Claim, Judgement, Numbers, Result
 from normscope.lab.data import Data
 from normscope.lab.members import Members
 from normscope.lab.training import Run, tuned
-from normscope.lab.verdicts import below, difference, judgement, together
+from normscope.lab.verdicts import Answer, below, difference, judgement, together
 
 DROPPED = (0.0, 0.2, 0.5, 0.7)
 
@@ -53,14 +53,8 @@ def judge(results: Results) -> Judgement:
         for a in ("before", "after", "at the end")
         for p in DROPPED[1:]
     }
-    verdict = together(
-        {
-            f"{p:.0%} are dropped {'directly before it' if a == 'before' else 'between its layers' if a == 'after' else 'behind the last one'}": below(
-                e, -1.0
-            )
-            for (a, p), e in change.items()
-        }
-    )
+    answers: dict[tuple[str, float], Answer] = {k: below(e, -1.0) for k, e in change.items()}
+    verdict = _verdict(answers)
     told = [
         f"Dropout {p:g} {a}: {e}; recomputed statistics bring {difference(results.one(arm=a, dropped=p)['recomputed'], results.one(arm=a, dropped=p)['test'])}."
         for (a, p), e in change.items()
@@ -70,6 +64,28 @@ def judge(results: Results) -> Judgement:
         "accuracy with dropout 0.5 directly before each batch norm against none",
         change["before", 0.5],
         *told,
+    )
+
+
+def _verdict(answers: dict[tuple[str, float], Answer]) -> str:
+    """Of each place the least share from which on it holds."""
+    places = {
+        "before": "directly before it",
+        "after": "between its layers",
+        "at the end": "behind the last one",
+    }
+    parts: list[str] = []
+    for arm, place in places.items():
+        own: dict[str, Answer] = {f"{p:.0%}": answers[arm, p] for p in DROPPED[1:]}
+        told = together(own, ordered=True)
+        if told == "holds":
+            parts.append(f"any share of {next(iter(own))} or more is dropped {place}")
+        elif told.startswith("holds when "):
+            parts.append(f"{told.removeprefix('holds when ')} are dropped {place}")
+    return (
+        f"holds when {' or '.join(parts)}"
+        if parts
+        else together({str(k): a for k, a in answers.items()})
     )
 
 

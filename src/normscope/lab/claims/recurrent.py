@@ -51,12 +51,7 @@ def judge(results: Results) -> Judgement:
         for b in BATCHES
     }
     answers: dict[tuple[str, int], Answer] = {k: below(e, -1.0) for k, e in found.items()}
-    labels = {
-        "batch norm, shared": "its statistics are shared over time",
-        "batch norm a step": "there is one for each step",
-        "batch norm a step, γ = 0.1": "there is one for each step with γ = 0.1",
-    }
-    verdict = together({f"{labels[a]}, at batch {b}": v for (a, b), v in answers.items()})
+    verdict = _verdict(answers)
     arm, batch = shown(answers, ("batch norm, shared", 32))
     told = [f"{a}, batch {b}, against layer norm: {e}." for (a, b), e in found.items()]
     return judgement(
@@ -64,6 +59,29 @@ def judge(results: Results) -> Judgement:
         f"accuracy of {arm} against layer norm, batch {batch}",
         found[arm, batch],
         *told,
+    )
+
+
+def _verdict(answers: dict[tuple[str, int], Answer]) -> str:
+    """By batch size: every form of batch norm, or those that are named."""
+    short = {
+        "batch norm, shared": "shared statistics",
+        "batch norm a step": "one for each step",
+        "batch norm a step, γ = 0.1": "one for each step with γ = 0.1",
+    }
+    parts: list[str] = []
+    for b in BATCHES:
+        told = together({name: answers[a, b] for a, name in short.items()})
+        if told == "holds":
+            parts.append(f"the batch is {b}")
+        elif told.startswith("holds when "):
+            parts.append(f"the batch is {b} with {told.removeprefix('holds when ')}")
+    if len(parts) == len(BATCHES) and not any(" with " in p for p in parts):
+        return "holds"
+    return (
+        f"holds when {' or '.join(parts)}"
+        if parts
+        else together({str(k): a for k, a in answers.items()})
     )
 
 
