@@ -14,6 +14,7 @@ from normscope.lab.verdicts import (
     figure,
     mean,
     ratio,
+    shown,
     together,
     within,
 )
@@ -124,3 +125,14 @@ def test_the_mean_of_exact_numbers_has_no_width():
 )
 def test_figures(value, text):
     assert figure(value) == text
+
+
+def test_beside_a_verdict_stands_an_effect_for_which_it_holds():
+    assert shown({"2": "does not hold", "4": "holds"}, "2") == "4"
+    assert shown({"2": "holds", "4": "holds"}, "4") == "4"
+    assert shown({"2": "undecided", "4": "does not hold"}, "2") == "2"
+
+
+def test_points_are_told_with_two_decimals():
+    assert str(Effect(-3e-6, -1.507, 12.34)) == "0.00 points [-1.51, 12.3]"
+    assert str(Effect(7.2e-7, None, None, "of the output")) == "7.2e-07 of the output"
