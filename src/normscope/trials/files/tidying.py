@@ -23,7 +23,7 @@ def tidy(folder: Path) -> tuple[str, ...]:
     journal = Journal(folder / JOURNAL)
     if not journal.folder.is_dir():
         return ()
-    found = [e for _, e in journal.entries()]
+    found = _of_others([e for _, e in journal.entries()])
     for e in sorted((e for e in found if e.kind == "folder"), key=lambda e: len(e.path)):
         if not os.path.isdir(e.path):
             os.mkdir(e.path, e.mode)
@@ -35,6 +35,16 @@ def tidy(folder: Path) -> tuple[str, ...]:
             os.rmdir(path)
     shutil.rmtree(journal.folder)
     return tuple(sorted(touched))
+
+
+def _of_others(entries: list[Entry]) -> list[Entry]:
+    """Without what lay in a folder that the run itself had made or renamed: it goes where the folder goes."""
+    made = [e.path + os.sep for e in entries if e.kind in ("new", "new folder")]
+    return [
+        e
+        for e in entries
+        if e.kind in ("new", "new folder") or not any(e.path.startswith(m) for m in made)
+    ]
 
 
 def _undo(entry: Entry, folder: Path, journal: Path) -> bool:
