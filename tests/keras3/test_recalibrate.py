@@ -52,7 +52,7 @@ def test_inference_is_then_what_training_is():
     assert np.allclose(
         model(x, training=False).detach().numpy(),
         model(x, training=True).detach().numpy(),
-        atol=1e-4,
+        atol=1e-3,  # float32, outputs of about 3
     )
 
 

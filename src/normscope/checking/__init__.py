@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from normscope.checking.inputs import InputSpec
 from normscope.checking.places import defined_at, with_places
@@ -62,9 +63,15 @@ def check_target(
     Raises NormscopeError for whatever cannot be found, built or run.
     """
     with ExitStack() as stack:
+        built: Mapping[Any, Site]
         if names_keras(target):  # which it may set up before it imports it
+            # A model of PyTorch may stand beside Keras, too.
+            modules: Mapping[Any, Site] = {}
+            if "torch" in sys.modules:
+                modules = stack.enter_context(_torch_origins())
             found = find(target)
-            built = stack.enter_context(_keras_origins())
+            layers = stack.enter_context(_keras_origins())
+            built = ChainMap[Any, Site]({}, cast("Any", layers), cast("Any", modules))
         else:
             built = stack.enter_context(_torch_origins())
             found = find(target)

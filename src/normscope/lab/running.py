@@ -104,9 +104,12 @@ def _die_quietly() -> None:
 
 
 def measured(task: Task, source: Source) -> Done:
-    """Measure one cell. An exception becomes a `failure`, so that the other cells go on."""
+    """Measure one cell, on one thread: the order of sums is then the same everywhere. An exception becomes a `failure`, so that the other cells go on."""
+    import torch
+
     from normscope.lab import table
 
+    torch.set_num_threads(1)
     begun = time.process_time()
     try:
         numbers = table.of_name(task.claim).measure(task.cell, _data(source))
