@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import NamedTuple
 
 import pytest
 
 from normscope.cli import main
 from normscope.lab.data import Data, load
+from normscope.lab.running import Done, Task, measured
 
 
 @pytest.fixture(scope="session")
 def digits() -> Data:
     return load("digits", None)
+
+
+class Here:
+    """An executor that measures in this process, when it is asked."""
+
+    room, threads, note = 1, None, ""
+
+    def submit(self, job: Task) -> Future[Done]:
+        future: Future[Done] = Future()
+        future.set_result(measured(job))
+        return future
+
+    def learn(self, run: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def here() -> Here:
+    return Here()
 
 
 class Answer(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -68,6 +69,7 @@ def test_a_run_gives_verdicts_and_a_page_and_is_not_repeated(normscope, claims_o
         (["identity", "--results", "no/such/r.sqlite"], "there is no folder `no/such`"),
         (["--page", "out"], "holds no results: there is no such file"),
         (["identity", "--jobs", "0"], "`--jobs` must be at least 1; got 0."),
+        (["identity", "--jobs", "2", "--ray", "auto"], "write one of them"),
     ],
 )
 def test_bad_input_is_one_line(normscope, words, says):
@@ -77,3 +79,11 @@ def test_bad_input_is_one_line(normscope, words, says):
     assert result.stderr.startswith("normscope: ")
     assert result.stderr.count("\n") == 1
     assert says in result.stderr
+
+
+def test_a_cluster_without_ray_is_one_line(normscope, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = normscope("lab", "identity", "--ray", "auto")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    assert "`--ray` needs Ray, which is not installed" in result.stderr

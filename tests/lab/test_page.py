@@ -17,16 +17,10 @@ STORED = ROOT / "docs" / "lab" / "results.sqlite"
 
 
 @pytest.fixture
-def entries(tmp_path):
+def entries(tmp_path, here):
     claims = [table.of_name(n) for n in ("redundant-bias", "one-operation", "small-batch")]
     with Store(tmp_path / "results.sqlite") as store:
-        running.run(
-            running.missing(claims[:2], store, QUICK, "digits"),
-            store,
-            running.Source(),
-            QUICK,
-            jobs=0,
-        )
+        running.run(running.missing(claims[:2], store, QUICK, running.Source()), store, here)
         return page.judged(claims, store, QUICK, "digits")
 
 

@@ -9,8 +9,10 @@ import pytest
 from normscope.errors import NormscopeError
 from normscope.lab import running, table
 from normscope.lab.claim import FULL, QUICK
+from normscope.lab.executing import executor_of
 from normscope.lab.page import judged
 from normscope.lab.store import Store, key_of
+from normscope.lab.workers import Workers
 
 CLAIM = table.of_name("one-operation")
 DIGITS = running.Source()
@@ -22,38 +24,57 @@ def store(tmp_path):
         yield opened
 
 
-def test_an_interrupted_run_goes_on_where_it_was(store, tmp_path):
+def test_an_interrupted_run_goes_on_where_it_was(store, here, tmp_path):
+    kept = []
+
     def interrupt(done):
-        if done.task.cell["arm"] == "gradient":
+        kept.append(done.task)
+        if len(kept) == 2:
             raise KeyboardInterrupt
 
-    tasks = running.missing([CLAIM], store, QUICK, "digits")
+    tasks = running.missing([CLAIM], store, QUICK, DIGITS)
     with pytest.raises(KeyboardInterrupt):
-        running.run(tasks, store, DIGITS, QUICK, jobs=0, told=interrupt)
+        running.run(tasks, store, here, told=interrupt)
     assert store.results(CLAIM, QUICK, "digits") is None
-    left = running.missing([CLAIM], store, QUICK, "digits")
-    assert [t.cell["arm"] for t in left] == [c["arm"] for c in CLAIM.cells(QUICK)][2:]
-    assert running.run(left, store, DIGITS, QUICK, jobs=0) == []
+    left = running.missing([CLAIM], store, QUICK, DIGITS)
+    assert left == [t for t in tasks if t not in kept]
+    assert running.run(left, store, here) == []
     resumed = store.results(CLAIM, QUICK, "digits")
 
     with Store(tmp_path / "other.sqlite") as other:
-        running.run(tasks, other, DIGITS, QUICK, jobs=0)
+        running.run(tasks, other, here)
         at_once = other.results(CLAIM, QUICK, "digits")
     assert resumed is not None
     assert at_once is not None
     assert resumed.rows == at_once.rows
 
 
-def test_other_processes_measure_the_same(store, tmp_path):
-    tasks = running.missing([CLAIM], store, QUICK, "digits")
-    running.run(tasks, store, DIGITS, QUICK, jobs=2)
-    with Store(tmp_path / "here.sqlite") as here:
-        running.run(tasks, here, DIGITS, QUICK, jobs=0)
-        rows = here.results(CLAIM, QUICK, "digits")
+def test_other_processes_measure_the_same(store, here, tmp_path):
+    tasks = running.missing([CLAIM], store, QUICK, DIGITS)
+    with executor_of(2) as apart:
+        assert running.run(tasks, store, apart) == []
+    with Store(tmp_path / "here.sqlite") as other:
+        running.run(tasks, other, here)
+        rows = other.results(CLAIM, QUICK, "digits")
     assert rows == store.results(CLAIM, QUICK, "digits")
 
 
-def test_a_cell_that_fails_does_not_stop_the_others(store, monkeypatch):
+def test_a_process_that_is_killed_is_told_and_another_takes_its_place(store):
+    [task, *_] = running.missing([CLAIM], store, QUICK, DIGITS)
+    processes = []
+    with Workers() as workers:
+        lost = workers.perform(task, lambda process: (processes.append(process), process.kill()))
+        assert lost.numbers is None
+        assert lost.failure.startswith("its process was ended by SIGKILL")
+        done = workers.perform(task, processes.append)
+        again = workers.perform(task, processes.append)
+    assert done.failure == ""
+    assert done.numbers == again.numbers
+    assert processes[0] is not processes[1] is processes[2]
+    assert all(p.poll() is not None for p in processes)
+
+
+def test_a_cell_that_fails_does_not_stop_the_others(store, here, monkeypatch):
     def measure(cell, data):
         if cell["arm"] == "gradient":
             raise ValueError("not\nnow")
@@ -61,16 +82,16 @@ def test_a_cell_that_fails_does_not_stop_the_others(store, monkeypatch):
 
     broken = type("Claim", (), {"measure": staticmethod(measure)})
     monkeypatch.setattr(table, "of_name", lambda name: broken)
-    tasks = running.missing([CLAIM], store, QUICK, "digits")
-    [failed] = running.run(tasks, store, DIGITS, QUICK, jobs=0)
+    tasks = running.missing([CLAIM], store, QUICK, DIGITS)
+    [failed] = running.run(tasks, store, here)
     assert failed.failure == "ValueError: not now"
-    assert len(running.missing([CLAIM], store, QUICK, "digits")) == 1
+    assert len(running.missing([CLAIM], store, QUICK, DIGITS)) == 1
 
 
 def test_claims_that_share_runs_ask_for_them_once(store):
     names = ("small-batch", "batch-32", "layer-norm-batch", "group-norm-batch", "removing-norm")
     claims = [table.of_name(n) for n in names]
-    tasks = running.missing(claims, store, QUICK, "digits")
+    tasks = running.missing(claims, store, QUICK, DIGITS)
     assert len(tasks) == len(claims[0].cells(QUICK))
 
 

@@ -31,7 +31,7 @@ def test_without_ray_the_line_says_what_to_install(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(NormscopeError, match=r"pip install 'normscope\[ray\]'"):
-        ray.RayExecutor("auto")
+        ray.RayExecutor("auto", perform=lambda job, started: None)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from normscope.errors import NormscopeError
 if TYPE_CHECKING:
     from normscope.lab.claim import Claim, Scale
     from normscope.lab.page import Judged
-    from normscope.lab.running import Done, Source, Task
+    from normscope.lab.running import Done, Task
     from normscope.lab.store import Store
 
 RESULTS = Path("normscope-lab.sqlite")
@@ -34,6 +33,7 @@ class Options:
     results: Path | None = None
     page: Path | None = None
     jobs: int | None = None
+    ray: str | None = None
     format: Literal["text", "json"] = "text"
 
 
@@ -48,6 +48,10 @@ def lab(names: Sequence[str], options: Options) -> int:
         raise NormscopeError("`--all` runs every claim: name claims, or write `--all`, not both.")
     if options.jobs is not None and options.jobs < 1:
         raise NormscopeError(f"`--jobs` must be at least 1; got {options.jobs}.")
+    if options.jobs is not None and options.ray is not None:
+        raise NormscopeError(
+            "`--jobs` counts processes here, `--ray` takes what the cluster has: write one of them."
+        )
     scale = scale_of(options.scale)
     claims = table.chosen(names)
     source = Source(options.data, options.data_path, None if scale.name == "full" else 4000)
@@ -62,10 +66,11 @@ def lab(names: Sequence[str], options: Options) -> int:
     if not runs:
         return _show(claims, _stored(path, options), scale, options)
     check_writable(path)
+    from normscope.lab import running
     from normscope.lab.store import Store
 
     with Store(path) as store:
-        code = _run(claims, store, source, scale, options.jobs)
+        code = _run(running.missing(claims, store, scale, source), store, options)
         shown = _show(claims, store, scale, options)
     sys.stderr.write(f"Results: {path}\n")
     return code or shown
@@ -80,16 +85,11 @@ def _stored(path: Path, options: Options) -> Store | None:
     return Store(path, create=False)
 
 
-def _run(
-    claims: Sequence[Claim], store: Store, source: Source, scale: Scale, jobs: int | None
-) -> int:
-    from normscope.lab import running
-
-    tasks = running.missing(claims, store, scale, source.name)
+def _run(tasks: Sequence[Task], store: Store, options: Options) -> int:
+    if not tasks:
+        return 0
     try:
-        failed = _measure(
-            tasks, store, source, scale, jobs or min(os.cpu_count() or 1, max(1, len(tasks)))
-        )
+        failed = _measure(tasks, store, options)
     except KeyboardInterrupt:
         sys.stderr.write(
             "normscope: interrupted; what was measured is kept, and the same command goes on from there.\n"
@@ -101,13 +101,13 @@ def _run(
     return 1 if failed else 0
 
 
-def _measure(
-    tasks: Sequence[Task], store: Store, source: Source, scale: Scale, jobs: int
-) -> list[Done]:
+def _measure(tasks: Sequence[Task], store: Store, options: Options) -> list[Done]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from normscope.lab import running
+    from normscope.lab.executing import executor_of
+    from normscope.trials.executors.local import cores
 
     console = Console(stderr=True)
     columns = (
@@ -116,13 +116,16 @@ def _measure(
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+    with (
+        executor_of(min(options.jobs or cores(), len(tasks)), options.ray) as executor,
+        Progress(*columns, console=console, disable=not console.is_terminal) as bars,
+    ):
         bar = bars.add_task("starting", total=len(tasks))
 
         def told(done: Done) -> None:
             bars.update(bar, advance=1, description=f"{done.task.claim:<20}")
 
-        return running.run(tasks, store, source, scale, jobs=jobs, told=told) if tasks else []
+        return running.run(tasks, store, executor, told=told)
 
 
 def _show(claims: Sequence[Claim], store: Store | None, scale: Scale, options: Options) -> int:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from normscope.trials.answer import TrialAnswer
     from normscope.trials.conducting import Conductor
     from normscope.trials.executors import Executor
+    from normscope.trials.results import Run
+    from normscope.trials.starting import Job
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -109,14 +111,16 @@ def seeds_of(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(int, words)))
 
 
-def _executor(wish: Wish) -> Executor:
+def _executor(wish: Wish) -> Executor[Job, Run]:
+    from normscope.trials.starting import perform
+
     if wish.ray is not None:
         from normscope.trials.executors.ray import RayExecutor
 
-        return RayExecutor(wish.ray)
+        return RayExecutor(wish.ray, perform)
     from normscope.trials.executors.local import LocalExecutor, jobs_of
 
-    return LocalExecutor(jobs_of(wish.jobs))
+    return LocalExecutor(jobs_of(wish.jobs), perform)
 
 
 def _judged(conductor: Conductor) -> tuple[TrialAnswer, list[Finding]]:

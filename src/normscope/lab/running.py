@@ -1,12 +1,10 @@
-"""Measures the cells that are missing, in processes of their own or in this one, and keeps each as soon as it is there."""
+"""What is still to be measured, measured by an executor, and kept as soon as it is there."""
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +15,7 @@ from normscope.lab.store import Store, key_of
 
 if TYPE_CHECKING:
     from normscope.lab.data import Data
+    from normscope.trials.executors import Executor
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +34,8 @@ class Task:
     claim: str
     experiment: str
     cell: Cell
+    scale: str
+    source: Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,63 +48,51 @@ class Done:
     failure: str = ""
 
 
-def missing(claims: Sequence[Claim], store: Store, scale: Scale, data: str) -> list[Task]:
+def missing(claims: Sequence[Claim], store: Store, scale: Scale, source: Source) -> list[Task]:
     """What is not in the store yet; cells that claims share once."""
     found: dict[str, Task] = {}
     for claim in claims:
         for cell in claim.cells(scale):
-            if not store.holds(claim.runs, cell, data, scale.name):
-                key = key_of(claim.runs, cell, data, scale.name)
-                found.setdefault(key, Task(claim.name, claim.runs, cell))
+            if not store.holds(claim.runs, cell, source.name, scale.name):
+                key = key_of(claim.runs, cell, source.name, scale.name)
+                found.setdefault(key, Task(claim.name, claim.runs, cell, scale.name, source))
     return list(found.values())
 
 
 def run(
     tasks: Sequence[Task],
     store: Store,
-    source: Source,
-    scale: Scale,
+    executor: Executor[Task, Done],
     *,
-    jobs: int = 1,
     told: Callable[[Done], None] | None = None,
 ) -> list[Done]:
-    """Measure `tasks` in `jobs` processes (0: in this one); those that failed. What was measured is in the store whatever comes next."""
+    """Have `tasks` measured; those that failed. What was measured is in the store whatever comes next."""
     failed: list[Done] = []
-    for done in _here(tasks, source) if jobs == 0 else _apart(tasks, source, jobs):
+    # The longest first would end sooner, but a reader of the progress wants the claims one after another.
+    waiting = {executor.submit(t): t for t in tasks}
+    for future in as_completed(waiting):
+        done = _result(future, waiting[future])
         if done.numbers is None:
             failed.append(done)
         else:
-            task = done.task
-            store.put(
-                task.experiment, task.cell, source.name, scale.name, done.numbers, done.seconds
-            )
+            _keep(done.task, done.numbers, done.seconds, store)
         if told is not None:
             told(done)
     return failed
 
 
-def _here(tasks: Sequence[Task], source: Source) -> Iterator[Done]:
-    return (measured(t, source) for t in tasks)
-
-
-def _apart(tasks: Sequence[Task], source: Source, jobs: int) -> Iterator[Done]:
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_die_quietly)
+def _result(future: Future[Done], task: Task) -> Done:
     try:
-        # The longest first would end sooner, but a reader of the progress wants the claims one after another.
-        waiting: list[Future[Done]] = [pool.submit(measured, t, source) for t in tasks]
-        for future in as_completed(waiting):
-            yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        return future.result()
+    except Exception as error:  # noqa: BLE001 - a worker may be lost in many ways; it is told at the end with its cell
+        return Done(task, None, 0.0, _told(error))
 
 
-def _die_quietly() -> None:
-    """Ctrl-C reaches the workers too: they end, and the parent tells what is kept."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def _keep(task: Task, numbers: Numbers, seconds: float, store: Store) -> None:
+    store.put(task.experiment, task.cell, task.source.name, task.scale, numbers, seconds)
 
 
-def measured(task: Task, source: Source) -> Done:
+def measured(task: Task) -> Done:
     """Measure one cell, on one thread: the order of sums is then the same everywhere. An exception becomes a `failure`, so that the other cells go on."""
     import torch
 
@@ -112,11 +101,14 @@ def measured(task: Task, source: Source) -> Done:
     torch.set_num_threads(1)
     begun = time.process_time()
     try:
-        numbers = table.of_name(task.claim).measure(task.cell, _data(source))
+        numbers = table.of_name(task.claim).measure(task.cell, _data(task.source))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told at the end with the cell that it befell
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return Done(task, None, time.process_time() - begun, reason)
+        return Done(task, None, time.process_time() - begun, _told(error))
     return Done(task, numbers, time.process_time() - begun)
+
+
+def _told(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 @lru_cache(maxsize=1)

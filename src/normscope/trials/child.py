@@ -41,7 +41,7 @@ def _start(order: dict[str, Any]) -> None:
     from normscope.trials.patches import Patches
 
     folder = Path(order["folder"])
-    _end_with_parent()
+    end_with_parent()
     _hold(folder / ALIVE)
     run = outcome.begin(folder / "outcome.json")
 
@@ -96,7 +96,7 @@ def _hold(file: Path) -> None:
     _held.append(fd)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """On Linux a run ends with the process that started it, however that ends."""
     if sys.platform == "linux":
         import ctypes

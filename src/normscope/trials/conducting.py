@@ -99,7 +99,7 @@ class Conductor:
         self,
         trial: Trial,
         store: TrialStore,
-        executor: Executor,
+        executor: Executor[Job, Run],
         *,
         spared: Sequence[str] = (),
         halving: bool = False,

@@ -41,6 +41,9 @@ def lab(
     jobs: Annotated[
         int | None, Parameter(help="So many processes; one per processor by default.")
     ] = None,
+    ray: Annotated[
+        str | None, Parameter(help="Run on a Ray cluster: auto, or its address.")
+    ] = None,
     format_: Annotated[
         Literal["text", "json"], Parameter(name="--format", help="text or json.")
     ] = "text",
@@ -55,6 +58,7 @@ def lab(
         results=results,
         page=page,
         jobs=jobs,
+        ray=ray,
         format=format_,
     )
     return laboratory.lab(claims, options)

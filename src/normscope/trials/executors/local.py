@@ -7,18 +7,24 @@ import subprocess
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Generic
 
 from normscope.errors import NormscopeError
+from normscope.trials.executors import Perform, Result, Work
 from normscope.trials.results import Run
-from normscope.trials.starting import Job, end, perform
+from normscope.trials.starting import end
 
 SHARE = 0.9  # of the memory that is available when the first run has ended
 
 
-class LocalExecutor:
-    """With one job at a time a run computes as the script alone would; with several, each has its share of the cores."""
+class LocalExecutor(Generic[Work, Result]):
+    """With one job at a time a run computes as the script alone would; with several, each has its share of the cores.
 
-    def __init__(self, jobs: int = 1) -> None:
+    `perform` is called in a thread for each run; the processes that it tells of are ended when this is closed.
+    """
+
+    def __init__(self, jobs: int, perform: Perform[Work, Result]) -> None:
+        self._carry_out = perform
         self.room = jobs
         self.threads = None if jobs == 1 else max(1, cores() // jobs)
         self.note = ""
@@ -27,7 +33,7 @@ class LocalExecutor:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._closing = False
 
-    def submit(self, job: Job) -> Future[Run]:
+    def submit(self, job: Work) -> Future[Result]:
         return self._pool.submit(self._perform, job)
 
     def learn(self, run: Run) -> None:
@@ -46,7 +52,7 @@ class LocalExecutor:
             end(process)
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _perform(self, job: Job) -> Run:
+    def _perform(self, job: Work) -> Result:
         mine: list[subprocess.Popen[bytes]] = []
 
         def started(process: subprocess.Popen[bytes]) -> None:
@@ -58,7 +64,7 @@ class LocalExecutor:
                 end(process)
 
         try:
-            return perform(job, started)
+            return self._carry_out(job, started)
         finally:
             with self._lock:
                 self._running.difference_update(mine)

@@ -9,23 +9,23 @@ from __future__ import annotations
 import os
 from concurrent.futures import Future
 from importlib import import_module
-from typing import Any
+from typing import Any, Generic
 
 from normscope.errors import NormscopeError
+from normscope.trials.executors import Perform, Result, Work
 from normscope.trials.executors.local import SHARE
 from normscope.trials.results import Run
-from normscope.trials.starting import Job, perform
 
 TRIES = 5  # how often a run is begun anew because its worker died
 
 
-class RayExecutor:
-    """`address` is `auto` for the cluster that this machine belongs to, else `HOST:PORT` or `ray://…`; each run takes one processor.
+class RayExecutor(Generic[Work, Result]):
+    """`perform` is a function that workers can import. `address` is `auto` for the cluster that this machine belongs to, else `HOST:PORT` or `ray://…`; each run takes one processor.
 
     Raises NormscopeError where Ray is not installed or there is no cluster at the address.
     """
 
-    def __init__(self, address: str, cpus: float = 1) -> None:
+    def __init__(self, address: str, perform: Perform[Work, Result], cpus: float = 1) -> None:
         try:
             self._ray: Any = import_module("ray")
         except ImportError:
@@ -40,6 +40,7 @@ class RayExecutor:
             raise NormscopeError(
                 f"No Ray cluster answers at `{address}` ({str(error).splitlines()[0]}). Start one with `ray start --head`, or leave `--ray` out."
             ) from None
+        self._carry_out = perform
         self._cpus = cpus
         self.threads: int | None = max(1, int(cpus))
         self.room = max(1, int(self._ray.cluster_resources().get("CPU", 1) // cpus))
@@ -48,8 +49,8 @@ class RayExecutor:
         self._refs: list[Any] = []
         self._remote: Any = self._task({})
 
-    def submit(self, job: Job) -> Future[Run]:
-        ref = self._remote.remote(self._here, dict(os.environ), job)
+    def submit(self, job: Work) -> Future[Result]:
+        ref = self._remote.remote(self._here, dict(os.environ), self._carry_out, job)
         self._refs.append(ref)
         return ref.future()
 
@@ -71,9 +72,11 @@ class RayExecutor:
         return self._ray.remote(num_cpus=self._cpus, max_retries=TRIES, **needs)(_perform)
 
 
-def _perform(here: str, environment: dict[str, str], job: Job) -> Run:
+def _perform(
+    here: str, environment: dict[str, str], perform: Perform[Work, Result], job: Work
+) -> Result:
     """In a worker: with the variables of whoever asked, except those that the worker has of its own."""
     os.chdir(here)
     for name, value in environment.items():
         os.environ.setdefault(name, value)
-    return perform(job)
+    return perform(job, lambda _: None)
