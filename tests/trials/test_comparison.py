@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from normscope.trials.comparison import compared, hopeless, seeds_without_effect
+from normscope.trials.comparison import compared, holm, hopeless, seeds_without_effect
 
 
 def values(rng, arms, seeds, effect=0.0, common=1.0, own=1.0):
@@ -51,10 +51,51 @@ def test_the_family_widens_the_interval():
     among = compared(told, "arm0")[0]
     assert among.difference == alone.difference
     assert among.high - among.low > 1.5 * (alone.high - alone.low)
-    assert among.p == pytest.approx(min(1.0, 5 * alone.p))
 
 
-def test_an_interval_excludes_0_exactly_when_significant():
+def test_p_is_stepped_down():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.01, None]) == [0.02, None], "an arm that failed counts on"
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+    rng = np.random.default_rng(2)
+    told = values(rng, 6, 5, effect=2.0)
+    alone = [compared({"arm0": told["arm0"], a: told[a]}, "arm0")[0].p for a in told if a != "arm0"]
+    assert [c.p for c in compared(told, "arm0")] == pytest.approx(holm(alone))
+
+
+def test_of_arms_with_and_without_effect_few_are_called_wrong():
+    """Family-wise: in how many trials an arm without effect is called better or worse, or one with an effect the wrong way."""
+    rng = np.random.default_rng(5)
+    for effects in ([3.0, 3.0, 3.0, 0.0, 0.0], [9.0, 9.0, 9.0, 0.1, -0.1], [0.1] * 5):
+        wrong = 0
+        for _ in range(400):
+            told = values(rng, 6, 5)
+            for k, effect in enumerate(effects, 1):
+                told[f"arm{k}"] = {s: v + effect for s, v in told[f"arm{k}"].items()}
+            said = {"better": 1.0, "worse": -1.0}
+            wrong += any(
+                c.outcome in said and said[c.outcome] != np.sign(e)
+                for c, e in zip(compared(told, "arm0"), effects, strict=True)
+            )
+        assert wrong / 400 <= 0.06, effects
+
+
+def test_more_is_found_than_by_intervals_for_all_arms():
+    rng = np.random.default_rng(6)
+    found = by_interval = 0
+    for _ in range(100):
+        told = values(rng, 6, 5)
+        for k in range(1, 6):
+            told[f"arm{k}"] = {s: v + 3.0 for s, v in told[f"arm{k}"].items()}
+        for c in compared(told, "arm0"):
+            found += c.outcome == "better"
+            by_interval += c.low > 0
+            assert c.outcome == "better" or c.low <= 0, "an interval off 0 is significant"
+    assert found > 1.15 * by_interval
+
+
+def test_with_one_arm_an_interval_excludes_0_exactly_when_significant():
     rng = np.random.default_rng(3)
     for _ in range(300):
         [c] = compared(values(rng, 2, 4, effect=1.0), "arm0")

@@ -121,7 +121,7 @@ def basis(trial: TrialAnswer) -> Iterator[str]:
     better = "higher" if trial.plan.higher_is_better else "lower"
     yield f"Metric: {plain(trial.plan.metric)} ({better} is better), the last value of each run; ± is the standard deviation over seeds."
     yield (
-        f"Differences are paired by seed; intervals and p hold for all {count(len(others), 'comparison')} together (Bonferroni), "
+        f"Differences are paired by seed; p (Holm) and intervals (Bonferroni) hold for all {count(len(others), 'comparison')} together, "
         f"at {1 - trial.level:.0%}. Time and memory: the median ratio to the script as it is."
     )
     yield from (plain(n) for n in trial.notes)

@@ -25,8 +25,8 @@ def better_without(trial: TrialAnswer) -> Iterator[Finding]:
 
     ## What it checks
     `normscope trial` ran the unmodified script with each arm, with the same seeds. It fires when an arm in which no batch norm
-    is left (`group`, `layer`, `instance`, `none`) beats the script as it is: the interval of the paired differences, corrected for the number of
-    arms, lies wholly on the better side. A warning when even the near end of that interval is more than one standard deviation of the
+    is left (`group`, `layer`, `instance`, `none`) beats the script as it is: the paired differences are significant, with p corrected for the number of
+    arms. A warning when even the near end of their interval is better by more than one standard deviation of the
     unchanged runs over their seeds, so that it is more than a lucky seed brings; an info when it is less.
 
     ## Why it matters
@@ -46,7 +46,7 @@ def better_without(trial: TrialAnswer) -> Iterator[Finding]:
 
     ## Known limits
     It speaks of this script, its budget and its hyperparameters, which were chosen for batch normalization. Silent when an arm that keeps
-    batch normalization is ahead of every one without, when the difference is within its interval, when the unchanged runs coincide, and when
+    batch normalization is ahead of every one without, when the difference is not significant, when the unchanged runs coincide, and when
     an arm's runs crashed or diverged.
 
     ## References
@@ -63,7 +63,7 @@ def better_without(trial: TrialAnswer) -> Iterator[Finding]:
     assert c.low is not None
     assert c.high is not None
     spread = trial.as_is.spread or 0.0
-    near = min(abs(c.low), abs(c.high))
+    near = c.low if c.difference > 0 else -c.high
     title = trial.plan.title
     yield Finding(
         f"Without batch normalization the script does better: with the arm `{best.name}` its {title} is {best.mean:.4g} instead of "
@@ -142,6 +142,12 @@ CASES = (
         severity="info",
     ),
     Faulty(
+        "significant after others, with an interval that reaches beyond 0",
+        (),
+        measured=_trial(("group", 0.1, 0.13, "better"), spread=0.01),
+        severity="info",
+    ),
+    Faulty(
         "lower is better",
         (),
         measured=_trial(("group", -0.1, 0.05, "better"), higher=False),
@@ -154,6 +160,12 @@ CASES = (
     ),
     Healthy(
         "within the interval", measured=_trial(("group", 0.1, 0.11, "no significant difference"))
+    ),
+    Healthy(
+        "ahead, and the only one of two that is not significant",
+        measured=_trial(
+            ("group", 0.1, 0.2, "no significant difference"), ("lr:x0.3", 0.08, 0.05, "better")
+        ),
     ),
     Healthy("worse", measured=_trial(("group", -0.1, 0.05, "worse"))),
     Healthy(
