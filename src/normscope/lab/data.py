@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import gzip
-import pickle
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +12,7 @@ import torch
 from torch import Tensor
 
 from normscope.errors import NormscopeError, did_you_mean
+from normscope.lab.files import cifar10, idx_pair
 
 NAMES = ("digits", "mnist", "fashion-mnist", "cifar10")
 TRAIN, VALIDATION = 0.57, 0.21  # shares; the rest is the test set: 1024, 377 and 396 of digits
@@ -68,6 +66,10 @@ def load(name: str, path: Path | None, *, limit: int | None = LIMIT) -> Data:
             f"`--data {name}`: there is no such data set.{did_you_mean(name, NAMES)} Write one of {', '.join(NAMES)}."
         )
     if name == "digits":
+        if path is not None:
+            raise NormscopeError(
+                f"`--data-path {path}` was given, but the digits come with scikit-learn. Name the data, too: `--data mnist`, fashion-mnist or cifar10."
+            )
         return _data(name, *_digits(), None)
     if path is None:
         raise NormscopeError(
@@ -77,7 +79,7 @@ def load(name: str, path: Path | None, *, limit: int | None = LIMIT) -> Data:
         raise NormscopeError(
             f"`--data-path {path}` is no folder. Name the one with the files of {name}."
         )
-    images, labels = _cifar10(path) if name == "cifar10" else _idx_pair(path, name)
+    images, labels = cifar10(path) if name == "cifar10" else idx_pair(path, name)
     return _data(name, images, labels, limit)
 
 
@@ -86,7 +88,10 @@ def _data(name: str, images: np.ndarray, labels: np.ndarray, limit: int | None) 
         chosen = np.random.default_rng(0).permutation(len(labels))[:limit]
         images, labels = images[chosen], labels[chosen]
     pixels = torch.from_numpy(images.astype(np.float32))
-    pixels = (pixels - pixels.mean()) / pixels.std()
+    mean, deviation = pixels.mean(), pixels.std()
+    if not deviation > 0:
+        raise NormscopeError(f"All pixels of {name} are alike: these are no images to learn from.")
+    pixels.sub_(mean).div_(deviation)  # in place: of all of CIFAR-10 a copy is 0.6 GB
     return Data(name, pixels, torch.from_numpy(labels.astype(np.int64)))
 
 
@@ -99,40 +104,3 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
         ) from None
     images, labels = load_digits(return_X_y=True)
     return images.reshape(-1, 1, 8, 8), labels
-
-
-def _idx_pair(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    images = read_idx(_found(folder, "train-images-idx3-ubyte", name))
-    return images[:, None], read_idx(_found(folder, "train-labels-idx1-ubyte", name))
-
-
-def _found(folder: Path, stem: str, name: str) -> Path:
-    for suffix in ("", ".gz"):
-        if (file := folder / f"{stem}{suffix}").is_file():
-            return file
-    raise NormscopeError(f"`{folder}` holds no `{stem}` or `{stem}.gz`, which {name} consists of.")
-
-
-def read_idx(file: Path) -> np.ndarray:
-    """An array of bytes in the IDX format: two zero bytes, the type (8: bytes), the number of dimensions, and their sizes as big-endian integers."""
-    raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
-        raise NormscopeError(f"`{file}` is no IDX file of bytes.")
-    start = 4 + 4 * raw[3]
-    shape = struct.unpack(f">{raw[3]}I", raw[4:start])
-    if len(raw) - start != int(np.prod(shape)):
-        raise NormscopeError(
-            f"`{file}` is cut short: {len(raw) - start} bytes for the shape {shape}."
-        )
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
-
-
-def _cifar10(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    files = sorted(folder.glob("data_batch_*"))
-    if not files:
-        raise NormscopeError(
-            f"`{folder}` holds no `data_batch_1` … `data_batch_5` of CIFAR-10 for Python."
-        )
-    parts = [pickle.loads(f.read_bytes(), encoding="bytes") for f in files]
-    images = np.concatenate([p[b"data"] for p in parts]).reshape(-1, 3, 32, 32)
-    return images, np.concatenate([np.array(p[b"labels"]) for p in parts])
