@@ -16,6 +16,7 @@ from normscope.errors import NormscopeError
 from normscope.probes import averages, gap, own_layers, replays, roles, stand_ins
 from normscope.probes.recent import recent
 from normscope.record.torch.batches import Kept
+from normscope.record.torch.norms import norms_in
 from normscope.record.torch.observer import Observer
 from normscope.record.torch.roots import Root
 
@@ -59,9 +60,11 @@ def _ask(observer: Observer, root: Root, seconds: float) -> str | None:
         return f"its inputs could not be kept: {observer.kept.refused[number]}"
     known = [(m, x.record) for x in root.layers if isinstance(m := x.module, _BatchNorm)]
     frozen = averages.frozen(observer, root)
+    # A layer that two models share is told by its place in the one that is asked.
+    here = {m: path for path, m, _ in norms_in(model)}
     layers = gap.Layers(
         {m: r.id for m, r in known},
-        {m: r.path for m, r in known},
+        {m: here.get(m, r.path) for m, r in known},
         {m for m, r in known if r.id in frozen},
     )
     began = perf_counter()

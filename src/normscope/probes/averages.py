@@ -37,7 +37,7 @@ def batches(observer: Observer, root: Root) -> list[Kept]:
 
 def frozen(observer: Observer, root: Root) -> set[int]:
     """Ids of the model's layers whose every training call, of its own or of its sources, used running statistics."""
-    known = roles.frozen(observer)
+    known = roles.frozen(observer, root)
     paths = {
         x.record.path for r in _family(observer, root) for x in r.layers if x.record.id in known
     }

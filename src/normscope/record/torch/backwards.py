@@ -74,6 +74,8 @@ class Backwards:
         observer = self.observer
         observer.steps.trained = True
         root, kept = forward.root, observer.kept
+        if root.shares:
+            observer.registry.claim(root)
         if forward.kept is not None:
             models = sum(
                 1

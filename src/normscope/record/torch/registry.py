@@ -70,22 +70,87 @@ class Registry:
             self._known[module] = None  # what compiled TorchScript does inside cannot be seen
             return None
         norms = list(norms_in(module))
-        owners = {id(o): o for _, n, _ in norms for o in [self._owner(n)]}
-        if len(owners) == 1 and None not in owners.values():
-            # A part of a known model, or a container made for one call around parts of it.
-            found = next(iter(owners.values()))
-        elif norms or next(module.parameters(), None) is not None:
+        found = self._holder_of(module, norms) or self._grown(module, norms)
+        if found is None and (norms or next(module.parameters(), None) is not None):
             compiled = type(module).__module__.startswith("torch._dynamo")
             record = Model(id=len(self.roots), name=name_of(module), compiled=compiled)
             found = Root(module, record)
             self.roots.append(found)
-            for path, norm, registered in norms:
-                self.adopt(found, norm, path, registered)
-            self._look_for_original(found, module)
-            for tell in self.on_root:
-                tell(found, module)
+            self._begin(found, module, norms)
         self._known[module] = found
         return found
+
+    def _holder_of(
+        self, module: nn.Module, norms: list[tuple[str, nn.Module, bool]]
+    ) -> Root | None:
+        """The known model that `module` is a part of, or a container made for one call around parts of."""
+        owners = {id(o): o for _, n, _ in norms for o in [self._owner(n)]}
+        if len(owners) != 1 or None in owners.values():
+            return None
+        [owner] = owners.values()
+        own = {id(p) for p in module.parameters()}
+        for root in self.roots:
+            if own and (held := root.module) is not None:
+                own -= {id(p) for p in held.parameters()}
+        return None if own else owner
+
+    def _grown(self, module: nn.Module, norms: list[tuple[str, nn.Module, bool]]) -> Root | None:
+        """The known model that turns out to be a part of `module`: called alone before any training, as to learn its output's size.
+
+        It goes on as the whole; other parts that were known go on as it.
+        """
+        inside = {id(m) for m in module.modules()}
+        owners = {id(o): o for _, n, _ in norms if (o := self._owner(n)) is not None}
+        parts = list(owners.values())
+        if not parts or any(
+            r.trained or r.module is None or id(r.module) not in inside for r in parts
+        ):
+            return None
+        root, *others = parts
+        for other in others:
+            root.layers += other.layers
+            other.layers, other.record.norm_layers = [], 0
+        for known, of in list(self._known.items()):
+            if of in others:
+                self._known[known] = root
+        root.become(module)
+        root.record.name, root.record.site = name_of(module), None
+        self._begin(root, module, norms)
+        return root
+
+    def _begin(
+        self, root: Root, module: nn.Module, norms: list[tuple[str, nn.Module, bool]]
+    ) -> None:
+        """Know the norm layers of a model; those that another one holds as well are the other's until this one trains."""
+        known = set(root.layers)
+        for path, norm, registered in norms:
+            layer = self.adopt(root, norm, path, registered)
+            if layer in known:
+                layer.record.model, layer.record.path = root.record.id, path
+                layer.record.registered = registered
+            elif layer.record.model != root.record.id:
+                root.layers.append(layer)
+                root.shares = True
+        self._count(root)
+        self._look_for_original(root, module)
+        for tell in self.on_root:
+            tell(root, module)
+
+    def claim(self, root: Root) -> None:
+        """The model trains: what it shares with models that trained before is its own from here on."""
+        root.shares = False
+        former = {layer.record.model for layer in root.layers}
+        module = root.module
+        paths = {} if module is None else {n: path for path, n, _ in norms_in(module)}
+        for layer in root.layers:
+            if layer.module in paths:
+                layer.record.model, layer.record.path = root.record.id, paths[layer.module]
+        for number in former | {root.record.id}:
+            self._count(self.roots[number])
+
+    def _count(self, root: Root) -> None:
+        """Each layer counts for one model."""
+        root.record.norm_layers = sum(x.record.model == root.record.id for x in root.layers)
 
     def _owner(self, norm: nn.Module) -> Root | None:
         layer = self._by_module.get(norm)
@@ -94,7 +159,7 @@ class Registry:
     def adopt(
         self, root: Root, module: nn.Module, path: str, registered: bool, site: Site | None = None
     ) -> NormLayer:
-        """The layer of `module`, made when it is new. A layer belongs to the root that it was first seen under."""
+        """The layer of `module`, made when it is new. A layer belongs to the root that it was first seen under, or that claims it."""
         layer = self._by_module.get(module)
         if (
             layer is None
@@ -138,7 +203,7 @@ class Registry:
     def _enter(self, root: Root, layer: NormLayer) -> None:
         self.layers.append(layer)
         root.layers.append(layer)
-        root.record.norm_layers = len(root.layers)
+        self._count(root)
 
     def functional_root(self) -> Root:
         """The model that norm functions called outside any module belong to."""
@@ -226,9 +291,14 @@ class Registry:
         if any(is_lazy(p) for p in module.parameters()):
             return
         shapes = [p.shape for p in module.parameters()]
-        for old in self.roots[:-1]:
+        own = {id(p) for p in module.parameters()}
+        for old in self.roots:
             other = old.module
-            if other is None or type(unwrapped(other)) is not type(unwrapped(module)):
+            if old is new or other is None:
+                continue
+            if not own.isdisjoint(id(p) for p in other.parameters()):
+                continue  # a model with another head on the same layers
+            if type(unwrapped(other)) is not type(unwrapped(module)):
                 continue
             if [p.shape for p in other.parameters() if not is_lazy(p)] != shapes:
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,11 +20,9 @@ class Root:
     """A module that the script calls from outside any other."""
 
     def __init__(self, module: nn.Module | None, record: Model) -> None:
-        self.ref = (lambda: None) if module is None else weakref.ref(module)
         self.record = record
-        self.layers: list[NormLayer] = []
-        # Where a layer of the user's own may keep running statistics: its path, and their names.
-        self.own = [] if module is None else [(p, names) for p, _, names in statistics_in(module)]
+        self.layers: list[NormLayer] = []  # that its module holds; it may share some with others
+        self.shares = False  # some of them are another's, until it trains
         self.pending: deque[Any] = deque()
         self.open_spans: dict[tuple[str, Any], int] = {}
         self.last_block: Any = None
@@ -42,15 +40,35 @@ class Root:
         self.last_kind = ""
         self.captured = False
         self.watched: Any = None  # a sample of parameters, to see updates that no optimizer made
-        self.sample = [] if module is None else _sample(module)
-        self.bytes = 0 if module is None else _bytes(module)
-        self._anchor = None if module is None else _anchor(module)
         self._lent: Any = None
         self._loans = 0
+        self.ref: Callable[[], nn.Module | None] = lambda: None
+        # Where a layer of the user's own may keep running statistics: its path, and their names.
+        self.own: list[tuple[str, tuple[str, ...]]] = []
+        self.sample: list[tuple[Any, torch.Tensor]] = []
+        self.bytes = 0
+        self._anchor: tuple[Any, str] | None = None
+        if module is not None:
+            self.become(module)
+
+    def become(self, module: nn.Module) -> None:
+        """Follow `module`: at first, and where the one followed so far turns out to be a part of it."""
+        self.ref = weakref.ref(module)
+        self.own = [(p, names) for p, _, names in statistics_in(module)]
+        self.sample, self.bytes = _sample(module), _bytes(module)
+        self._anchor, self._lent, self._loans = _anchor(module), None, 0
+        self.captured = False
 
     @property
     def module(self) -> nn.Module | None:
         return self.ref()
+
+    @property
+    def trained(self) -> bool:
+        """Whether a backward pass used one of its forwards."""
+        return any(kind == "training" for kind, _ in self.open_spans) or any(
+            forward.used for forward in self.pending
+        )
 
     def note_loan(self) -> bool:
         """Before a forward: is a tensor lent to the module in place of its first parameter, another than last time?

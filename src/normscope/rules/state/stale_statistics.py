@@ -72,15 +72,15 @@ def _judged(gap: Gap) -> Iterator[Finding]:
 
 def _trained_with_them(model: int, recording: Recording) -> bool:
     """Whether the last training forwards through the model normalized with the stored statistics, as fine-tuning does."""
-    last = [
-        max(calls, key=lambda pair: pair[0])[1]
-        for x in recording.layers.values()
-        if x.model == model and x.kind == "batch"
-        if (
-            calls := [(s.last_step, c.batch_stats) for s, _, c in recording.calls(x.id, "training")]
-        )
-    ]
-    return bool(last) and not any(last)
+    last: dict[int, tuple[int, bool]] = {}
+    for span in recording.spans:
+        pattern = recording.patterns[span.pattern]
+        if span.kind == "training" and pattern.model == model:
+            for call in pattern.calls:
+                if recording.layers[call.layer].kind == "batch":
+                    told = span.last_step, call.batch_stats
+                    last[call.layer] = max(last.get(call.layer, told), told, key=lambda x: x[0])
+    return bool(last) and not any(batch_stats for _, batch_stats in last.values())
 
 
 def _measured(gap: Gap) -> tuple[Measured, ...]:
