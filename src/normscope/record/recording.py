@@ -131,6 +131,7 @@ class Span(msgspec.Struct, kw_only=True):
     blocks: int = 1
     steps: int = 1  # distinct step numbers among them
     same_input: int = 0  # forwards that got the very tensor of the forward before
+    joined: int = 0  # training forwards with no backward between them and the model's one before
     after_end: int = 0  # forwards that ran after the last step; known when the run ended
     scored: int = 0  # forwards whose output met a loss function or a class decision
     feeding: int = 0  # forwards whose output entered another model's forward

@@ -12,7 +12,7 @@ One statement a line (or between `;`). Every `train` forward is followed by a st
 | `source` | fields of `Model` | another model that is trained; the first has id 1 |
 | `steps N` | | so many steps of another model |
 | `layer NAME` | fields of `Layer` | a norm layer of the model |
-| `train NAMES` | `mode=train\\|eval` `batch=` `values=` `updates=` `momentum=` `recomputed=` `trainable=` `same=` `since=` `steps=` `beside=True` `xN` | training forwards; `beside`: since that step, at steps told before |
+| `train NAMES` | `mode=train\\|eval` `batch=` `values=` `updates=` `momentum=` `recomputed=` `trainable=` `same=` `joined=` `since=` `steps=` `beside=True` `xN` | training forwards; `beside`: since that step, at steps told before |
 | `infer NAMES` | as above, `blocks=` `steps=` `then=` `root=train\\|eval` `scored=` `feeding=` | inference forwards |
 | `event KIND` | fields of `Event`, `layer=NAME` | something that happened once |
 | `contrast NAME` | fields of `Contrast` | a later call of the step against the first: another forward, or `position=1` |
@@ -213,6 +213,7 @@ class _Teller:
                 blocks=blocks,
                 steps=named.get("steps", blocks if kind == "inference" else times),
                 same_input=named.get("same", 0),
+                joined=named.get("joined", 0),
                 scored=named.get("scored", 0),
                 feeding=named.get("feeding", 0),
                 followed_by={then: blocks} if then else {},

@@ -109,6 +109,8 @@ class Timeline:
         pattern = self._pattern(forward)
         batch_stats = any(c[1] for c in forward.calls)
         block = (kind, forward.activity, batch_stats)
+        before = root.last_block
+        joined = before is not None and before[1][:2] == ("training", forward.activity)
         new_block = kind == "training" or root.last_block is None or root.last_block[1] != block
         if new_block:
             self._end_block(root, kind, batch_stats)
@@ -119,6 +121,7 @@ class Timeline:
         span.after_end = span.after_end + 1 if forward.step == span.last_step else 1
         span.last_step = max(span.last_step, forward.step)
         span.same_input += forward.same_input
+        span.joined += joined and kind == "training"
         span.scored += forward.scored
         span.feeding += forward.feeding
         forward.span = span

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from normscope.record.recording import Model
+from normscope.record.timeline import Forward
 from normscope.record.torch.layers import NormLayer
 from normscope.record.torch.norms import affine_of, is_lazy, statistics_in
 
@@ -39,6 +40,10 @@ class Root:
         self.last_activity = -1
         self.last_kind = ""
         self.captured = False
+        self._line: Any = None  # of the latest step's first training forward
+        self._at = (-1, -1)  # step and activity of the latest one from that line
+        self._place = 0  # of the latest micro-batch in its step
+        self._turn = 0  # the place whose micro-batch is kept
         self.watched: Any = None  # a sample of parameters, to see updates that no optimizer made
         self._lent: Any = None
         self._loans = 0
@@ -69,6 +74,23 @@ class Root:
         return any(kind == "training" for kind, _ in self.open_spans) or any(
             forward.used for forward in self.pending
         )
+
+    def is_turn(self, forward: Forward) -> bool:
+        """Whether the input of this forward, of those in its step, is the one to keep.
+
+        Where gradients of several backwards from one line are accumulated, the kept micro-batches are the first of one step, the
+        second of the next, and so on: each is normalized by itself, and the first ones may all be of one kind.
+        """
+        step, activity = self._at
+        if forward.step != step:
+            self._turn = (self._turn + 1) % (self._place + 1)
+            self._line, self._place = forward.site, 0
+        elif forward.site != self._line:
+            return self._turn == 0
+        elif forward.activity != activity:
+            self._place += 1
+        self._at = forward.step, forward.activity
+        return self._place == self._turn
 
     def note_loan(self) -> bool:
         """Before a forward: is a tensor lent to the module in place of its first parameter, another than last time?
