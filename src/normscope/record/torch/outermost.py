@@ -149,7 +149,7 @@ class Outermost:
         """Copy the input before the forward may change it, where it is the turn of one."""
         observer, root, step = self.observer, forward.root, forward.step
         kept = observer.kept
-        if not kept.due(root, step):
+        if not root.is_turn(forward) or not kept.due(root, step):
             return
         began = perf_counter()
         if kept.few(root, step) or observer.schedule.affords(1e-4):
