@@ -11,10 +11,12 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from normscope.repairs.certificate import Certificate, LeftAlone
+from normscope.repairs.conversion.replacing import replace_everywhere
 from normscope.repairs.neighbours import Pair, captured, pairs
-from normscope.repairs.repaired import copied, differences
+from normscope.repairs.repaired import copied, differences, keeps_evaluation
 
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+COMPUTED = "its scale is computed from others (a parametrization)"
 
 
 def fold_batchnorm(model: nn.Module, *inputs: Any, **kwargs: Any) -> tuple[nn.Module, Certificate]:
@@ -27,21 +29,26 @@ def fold_batchnorm(model: nn.Module, *inputs: Any, **kwargs: Any) -> tuple[nn.Mo
     Requires: as for `fold_redundant_bias`, and evaluation with running statistics. Ensures: equal outputs in evaluation mode up to
     rounding. Training it on is another matter: there is no batch norm left.
 
-    Raises NormscopeError when the model cannot be copied or called.
+    Raises NormscopeError when the model cannot be copied or called, and when evaluation would move.
     """
     repaired = copied(model).eval()
     found = list(pairs(repaired, captured(repaired, inputs, kwargs, training=False)))
     left = [p for p in found if isinstance(p, LeftAlone)]
-    folded = 0
+    new: dict[nn.Module, nn.Module] = {}
     for pair in found:
         if isinstance(pair, LeftAlone):
             continue
         if pair.repeat > 1:
             left.append(LeftAlone(path=pair.norm_path, reason="its channels are positions as well"))
             continue
+        if pair.norm.weight is not None and "weight" not in pair.norm._parameters:
+            left.append(LeftAlone(path=pair.norm_path, reason=COMPUTED))
+            continue
         fold(pair)
-        _silence(repaired, pair)
-        folded += 1
+        new[pair.norm] = _silenced(pair.norm)
+    replace_everywhere(repaired, new)
+    apart = [d for d in differences(model, repaired, inputs, kwargs) if d.mode == "eval"]
+    keeps_evaluation(model, apart)
     gone = {p.norm_path for p in found if isinstance(p, Pair)}
     left += [
         LeftAlone(path=path, reason="no linear map stands alone before it")
@@ -52,11 +59,9 @@ def fold_batchnorm(model: nn.Module, *inputs: Any, **kwargs: Any) -> tuple[nn.Mo
         repair="fold-batchnorm",
         kind="exact",
         model=type(model).__name__,
-        done=f"folded {folded} batch norms into the layers before them, for evaluation",
+        done=f"folded {len(new)} batch norms into the layers before them, for evaluation",
         left=tuple(left),
-        differences=tuple(
-            d for d in differences(model, repaired, inputs, kwargs) if d.mode == "eval"
-        ),
+        differences=tuple(apart),
         checkpoints="load old ones into the model before it is folded; the folded weights are other numbers",
     )
     return repaired, certificate
@@ -96,12 +101,10 @@ def _along_outputs(affine: nn.Module, scale: torch.Tensor, weight: torch.Tensor)
     return by_group.expand(-1, each, -1).reshape(weight.shape[0], -1, *space)
 
 
-def _silence(model: nn.Module, pair: Pair) -> None:
-    norm = pair.norm
+def _silenced(norm: nn.Module) -> nn.Module:
+    """What stands in the place of a norm that was folded."""
     if type(norm) in PLAIN:
-        parent, _, name = pair.norm_path.rpartition(".")
-        setattr(model.get_submodule(parent), name, nn.Identity())
-        return
+        return nn.Identity()
     assert isinstance(norm, _NormBase)
     with torch.no_grad():
         assert norm.running_mean is not None
@@ -112,3 +115,4 @@ def _silence(model: nn.Module, pair: Pair) -> None:
             norm.weight.fill_(1.0)
         if norm.bias is not None:
             norm.bias.zero_()
+    return norm

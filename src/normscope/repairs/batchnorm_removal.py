@@ -16,13 +16,14 @@ from normscope.graph.model import Add, Affine, Graph, Node, Norm
 from normscope.nn import FrozenBatchNorm, SkipInit
 from normscope.probes.replay import batch_norms, to_device
 from normscope.record.torch.norms import is_fresh
-from normscope.repairs.batchnorm_folding import fold
+from normscope.repairs.batchnorm_folding import COMPUTED, fold
 from normscope.repairs.certificate import Certificate, LeftAlone
 from normscope.repairs.conversion.besides import besides
+from normscope.repairs.conversion.reached import uncalled
 from normscope.repairs.conversion.replacing import replace_everywhere
 from normscope.repairs.conversion.targets import TARGETS, Wish, take_over
 from normscope.repairs.neighbours import Pair, captured, pairs
-from normscope.repairs.repaired import copied, differences
+from normscope.repairs.repaired import copied, differences, keeps_evaluation
 
 ADVICE = (
     "learning rate: without batch norm the usable range ends earlier, so tune it again from a third of the present one; at small batches the "
@@ -53,7 +54,7 @@ def remove_batchnorm(
     if fresh:
         _settle(repaired, norms, inputs, kwargs)
     graph = captured(repaired, inputs, kwargs, training=False)
-    ends = _branch_ends(graph)
+    ends, unreached = _branch_ends(graph), uncalled(repaired, graph, inputs, kwargs)
     found = list(pairs(repaired, graph))
     names = {m: p for p, m in repaired.named_modules()}
     new: dict[nn.Module, nn.Module] = {}
@@ -62,6 +63,10 @@ def remove_batchnorm(
     pairs_of = {p.norm: p for p in found if isinstance(p, Pair) and p.repeat == 1}
     for norm in norms:
         try:
+            if norm in unreached:
+                raise NormscopeError(unreached[norm])
+            if norm.weight is not None and "weight" not in norm._parameters:
+                raise NormscopeError(COMPUTED)
             more = besides(norm)
             made: list[nn.Module] = []
             if norm in pairs_of:
@@ -74,6 +79,9 @@ def remove_batchnorm(
             continue
         made += [module for _, module in more]
         new[norm] = _in_a_row(made)
+    if not new:
+        why = "; ".join(f"{x.path}: {x.reason}" for x in left)
+        raise NormscopeError(f"No batch norm of `{type(model).__name__}` can be taken out: {why}.")
     scales = 0
     for norm, other in list(new.items()):
         if names[norm] in ends:
@@ -83,6 +91,9 @@ def remove_batchnorm(
     replace_everywhere(repaired, new)
     fixed = sum(isinstance(m, FrozenBatchNorm) for m in repaired.modules())
     begin = "0" if fresh else "1"
+    apart = differences(model, repaired, inputs, kwargs)
+    if not fresh:
+        keeps_evaluation(model, apart)
     certificate = Certificate(
         repair="remove-batchnorm",
         kind="changes-function",
@@ -92,7 +103,7 @@ def remove_batchnorm(
             f"in a learned scale that begins at {begin}"
         ),
         left=tuple(left),
-        differences=differences(model, repaired, inputs, kwargs),
+        differences=apart,
         checkpoints="load old ones into the model before the repair; the folded weights are other numbers",
         warnings=ADVICE,
     )

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ from normscope.errors import NormscopeError
 from normscope.graph.model import Affine, Graph, Node, Norm, View
 from normscope.graph.torch import capture
 from normscope.repairs.certificate import LeftAlone
+from normscope.repairs.linearity import is_linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ def captured(
     try:
         for module, _ in modes:
             module.training = training
-        return capture(model, args, kwargs)
+        with _as_written():
+            return capture(model, args, kwargs)
     except Exception as error:
         told = " ".join(str(error).split())
         raise NormscopeError(
@@ -50,6 +54,13 @@ def captured(
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def _as_written() -> AbstractContextManager[Any]:
+    """What `torch.compile` made would call no hooks."""
+    if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
+        return torch.compiler.set_stance("force_eager")
+    return nullcontext()
 
 
 def pairs(model: nn.Module, graph: Graph) -> Iterator[Pair | LeftAlone]:
@@ -107,6 +118,12 @@ def _unsuitable(model: nn.Module, graph: Graph, node: Node, norm: Node) -> str:
         return "it is no linear or convolution module: a function, or a class of its own"
     if "weight" not in affine._parameters:
         return "its weight is computed from others (a parametrization)"
+    if "bias" not in affine._parameters:
+        return "its bias is computed from others (a parametrization)"
+    if not is_linear(affine):
+        return (
+            f"`{type(affine).__name__}` computes something else from its weight than a linear map"
+        )
     if not isinstance(batch_norm, _NormBase):
         return f"the norm behind it (`{norm.path}`) is no module of PyTorch's kind"
     if not isinstance(batch_norm.running_mean, torch.Tensor):

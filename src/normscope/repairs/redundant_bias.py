@@ -11,7 +11,7 @@ from torch import nn
 
 from normscope.repairs.certificate import Certificate, LeftAlone
 from normscope.repairs.neighbours import Pair, captured, pairs
-from normscope.repairs.repaired import Migration, State, copied, differences
+from normscope.repairs.repaired import Migration, State, copied, differences, keeps_evaluation
 
 
 def fold_redundant_bias(
@@ -26,7 +26,7 @@ def fold_redundant_bias(
     Args:
         inputs: what the model is called with; the graph is read from one forward pass.
 
-    Raises NormscopeError when the model cannot be copied or called.
+    Raises NormscopeError when the model cannot be copied or called, and when evaluation would move.
     """
     repaired = copied(model)
     found = list(pairs(repaired, captured(repaired, inputs, kwargs, training=True)))
@@ -39,6 +39,8 @@ def fold_redundant_bias(
         pair.norm.running_mean.sub_(bias.repeat_interleave(pair.repeat).to(pair.norm.running_mean))
         pair.affine.register_parameter("bias", None)
         folded.append(_Folded(pair.affine_path, pair.norm_path, bias, pair.repeat))
+    apart = differences(model, repaired, inputs, kwargs)
+    keeps_evaluation(model, apart)
     removed = sum(f.bias.numel() for f in folded)
     certificate = Certificate(
         repair="fold-redundant-bias",
@@ -46,7 +48,7 @@ def fold_redundant_bias(
         model=type(model).__name__,
         done=f"removed {len(folded)} biases ({removed} parameters) that a batch norm cancels",
         left=tuple(p for p in found if isinstance(p, LeftAlone)),
-        differences=differences(model, repaired, inputs, kwargs),
+        differences=apart,
         checkpoints="the bias goes, and is subtracted from the norm's running mean",
     )
     return (

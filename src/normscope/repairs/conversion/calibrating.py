@@ -67,7 +67,11 @@ def calibrate(
 
         return hook
 
-    chosen = {p: m for p, m in layers.items() if getattr(m, "weight", None) is not None}
+    chosen = {
+        p: m
+        for p, m in layers.items()
+        if getattr(m, "weight", None) is not None and getattr(m, "bias", None) is not None
+    }
     with untouched(model), _hooked({m: fit(p) for p, m in chosen.items()}):
         set_mode(model)
         _run(model, call)
@@ -88,7 +92,8 @@ def _run(model: nn.Module, call: Call) -> None:
 
 @contextmanager
 def _hooked(hooks: Mapping[nn.Module, Any]) -> Iterator[None]:
-    handles = [m.register_forward_hook(hook) for m, hook in hooks.items()]
+    # Before hooks of the user's own, which may change the output.
+    handles = [m.register_forward_hook(hook, prepend=True) for m, hook in hooks.items()]
     try:
         yield
     finally:

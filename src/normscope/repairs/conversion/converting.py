@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +18,11 @@ from normscope.repairs.certificate import Certificate, LeftAlone
 from normscope.repairs.conversion.besides import besides
 from normscope.repairs.conversion.calibrating import calibrate, output_moments
 from normscope.repairs.conversion.checkpoints import Renamed, migration
+from normscope.repairs.conversion.reached import uncalled
 from normscope.repairs.conversion.replacing import replace_everywhere
 from normscope.repairs.conversion.targets import TARGETS, Target, Wish, take_over
 from normscope.repairs.neighbours import captured
-from normscope.repairs.repaired import Migration, copied, differences
+from normscope.repairs.repaired import Migration, copied, differences, keeps_evaluation
 
 
 def convert(
@@ -67,9 +67,10 @@ def convert(
             "Calibration needs data: `convert(model, 'group', x, calibrated=True)`."
         )
     target, wish = TARGETS[to], Wish(groups, ghost_size, domains, trainable_affine)
-    repaired = _shared(model) if share_parameters else copied(model)
+    repaired = copied(model, shared=share_parameters)
     graph = captured(repaired, inputs, kwargs, training=False) if inputs or kwargs else None
-    plan = _Plan.of(repaired, target, wish, layers, graph)
+    unreached = uncalled(repaired, graph, inputs, kwargs) if graph is not None else {}
+    plan = _Plan.of(repaired, target, wish, layers, graph, unreached)
     if not plan.new:
         why = "; ".join(sorted({f"{x.path}: {x.reason}" for x in plan.left})) or "it has none"
         raise NormscopeError(f"No batch norm of `{type(model).__name__}` can become `{to}`: {why}.")
@@ -77,6 +78,8 @@ def convert(
     replace_everywhere(repaired, {plan.old[p]: m for p, m in plan.new.items()})
     if graph is not None:
         _verify(repaired, plan, inputs, kwargs)
+    if target.tracks:
+        keeps_evaluation(model, differences(model, repaired, inputs, kwargs))
     fitted = calibrate(repaired, plan.inner, wanted, (inputs, kwargs)) if calibrated else []
     certificate = Certificate(
         repair=f"convert-{to}",
@@ -115,6 +118,7 @@ class _Plan:
         wish: Wish,
         layers: Sequence[str],
         graph: Graph | None,
+        unreached: Mapping[nn.Module, str],
     ) -> _Plan:
         plan = cls()
         known = {p: m for p, m, _ in norms_in(model) if isinstance(m, _BatchNorm)}
@@ -126,6 +130,8 @@ class _Plan:
                 continue
             try:
                 _refuse(norm)
+                if norm in unreached:
+                    raise NormscopeError(unreached[norm])
                 more = besides(norm)
                 made = take_over(target.build(norm, _positions(graph, path), wish), norm)
             except NormscopeError as reason:
@@ -183,15 +189,6 @@ def _positions(graph: Graph | None, path: str) -> int | None:
                 count *= size
             seen.append(count)
     return min(seen, default=None)
-
-
-def _shared(model: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(model, {id(p): p for p in model.parameters()})
-    except Exception as error:  # noqa: BLE001, whatever the parts of a user's model raise when they are copied
-        raise NormscopeError(
-            f"`{type(model).__name__}` cannot be copied ({type(error).__name__}: {error})."
-        ) from None
 
 
 def _verify(model: nn.Module, plan: _Plan, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

@@ -81,12 +81,22 @@ def _instance(norm: _BatchNorm, positions: int | None, wish: Wish) -> nn.Module:
 
 def _renorm(norm: _BatchNorm, positions: int | None, wish: Wish) -> nn.Module:
     del positions, wish
+    _check_tracks(norm)
     return layers.BatchRenorm(norm.num_features, **_words(norm))
 
 
 def _ghost(norm: _BatchNorm, positions: int | None, wish: Wish) -> nn.Module:
     del positions
+    _check_tracks(norm)
     return layers.GhostBatchNorm(norm.num_features, wish.ghost_size, **_words(norm))
+
+
+def _check_tracks(norm: _BatchNorm) -> None:
+    """Raises NormscopeError for a layer that normalizes with batch statistics in evaluation, too: the new one would not."""
+    if norm.running_mean is None or norm.running_var is None:
+        raise NormscopeError(
+            "it keeps no running statistics that the new layer could evaluate with"
+        )
 
 
 def _frozen(norm: _BatchNorm, positions: int | None, wish: Wish) -> nn.Module:
@@ -105,6 +115,7 @@ def _frozen(norm: _BatchNorm, positions: int | None, wish: Wish) -> nn.Module:
 
 def _domain(norm: _BatchNorm, positions: int | None, wish: Wish) -> nn.Module:
     del positions
+    _check_tracks(norm)
     return layers.DomainBatchNorm(norm.num_features, wish.domains, **_words(norm))
 
 
