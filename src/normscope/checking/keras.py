@@ -12,7 +12,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import keras
-import msgspec
 import numpy as np
 
 from normscope.checking.inputs import InputSpec
@@ -20,7 +19,7 @@ from normscope.checking.target import shortened, user_code
 from normscope.concepts.registration import made_anew
 from normscope.errors import NormscopeError
 from normscope.graph.keras import capture, paths_in
-from normscope.graph.keras.lines import CALLERS, users_line
+from normscope.graph.keras.lines import CALLERS, users_line, with_lines
 from normscope.graph.keras.values import read
 from normscope.graph.model import Graph, Node, Norm, Site
 from normscope.record.keras.norms import (
@@ -146,7 +145,7 @@ def static_recording(
         recording.layers[found.id] = found
     record.norm_layers = len(recording.layers)
     places = {path: lines[x] for path, x in paths_in(model) if x in lines}
-    recording.graphs = [_with_lines(graph, places) for graph in recording.graphs]
+    recording.graphs = [with_lines(graph, places) for graph in recording.graphs]
     return recording
 
 
@@ -213,21 +212,6 @@ def _captured(
 
 
 CALLERS.add(_captured.__code__)
-
-
-def _with_lines(graph: Graph, lines: Mapping[str, Site]) -> Graph:
-    """Layers of a functional model are called on no line of a forward pass: that of their making stands for it."""
-
-    def placed(node: Node) -> Node:
-        site = node.site if node.site or not isinstance(node.op, Norm) else lines.get(node.path)
-        return msgspec.structs.replace(node, site=site or lines.get(node.path))
-
-    return Graph(
-        [placed(n) for n in graph],
-        model=graph.model,
-        training=graph.training,
-        coverage=graph.coverage,
-    )
 
 
 @contextmanager

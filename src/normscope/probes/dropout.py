@@ -73,15 +73,17 @@ def shifts(
         seen = visit(model, batches, [on], half)
     visit(model, seen, [off], float("inf"))  # the same ones, as fast as with dropout
     return tuple(
-        DropoutShift(
-            ids[norm],
-            paths[norm],
-            _ratio(moments.var, on.moments[norm].var),
-            _ratio(moments.var, norm.running_var),
-        )
+        shift_of(ids[norm], paths[norm], moments, on.moments[norm], norm.running_var)
         for norm, moments in off.moments.items()
         if norm in ids and norm in on.moments and norm.running_var is not None
     )
+
+
+def shift_of(
+    number: int, path: str, off: Moments, on: Moments, running_var: torch.Tensor
+) -> DropoutShift:
+    """From the moments of one norm's input without dropout and with it."""
+    return DropoutShift(number, path, _ratio(off.var, on.var), _ratio(off.var, running_var))
 
 
 def _ratio(x: torch.Tensor, y: torch.Tensor) -> float:

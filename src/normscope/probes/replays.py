@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Protocol, TypeVar
 
 import msgspec
 import torch
@@ -31,6 +32,15 @@ from normscope.record.torch.batches import Kept
 
 MOST_SAMPLES, FEWEST = 4096, 16  # samples; but so many batches whatever their size
 PATIENCE = 3  # times the granted seconds that four batches may take
+
+
+class Sized(Protocol):
+    """A kept batch of any framework."""
+
+    samples: int
+
+
+AnyKept = TypeVar("AnyKept", bound=Sized)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +64,7 @@ def measure(
         raise NormscopeError("fewer than two training batches were kept")
     began = perf_counter()
     module = bare(module)
-    batches = _chosen(kept)
+    batches = chosen(kept)
     with untouched(module):
         set_mode(module)
         start = perf_counter()
@@ -73,10 +83,10 @@ def measure(
         shifts = dropout.shifts(
             module, late, subject.ids, subject.paths, perf_counter() + 0.3 * seconds
         )
-    return _answers(subject, seen, norms, padded, saturations, shifts)
+    return answers(subject, seen, norms, padded, saturations, shifts)
 
 
-def _chosen(kept: Sequence[Kept]) -> list[Kept]:
+def chosen(kept: Sequence[AnyKept]) -> list[AnyKept]:
     """Batches spread over the run, in the order of the run, within `MOST_SAMPLES`."""
     mean = sum(b.samples for b in kept) / len(kept)
     most = max(FEWEST, int(MOST_SAMPLES / max(mean, 1)))
@@ -94,13 +104,9 @@ def _visit(
     deadline: float,
 ) -> list[Kept]:
     """In an order that is spread over the run however early the deadline is; returned in the order of the run."""
-    # From the end on, so that the latest batches are among them.
-    order = sorted(
-        range(len(batches)), key=lambda i: _reversed_bits(len(batches) - 1 - i, len(batches))
-    )
     seen: list[int] = []
     with Calls(saturations.call):
-        for i in order:
+        for i in spread_order(len(batches)):
             saturations.begin(counting=batches[i].step >= middle(batches))
             visit(module, [batches[i]], [norms, padded], deadline)
             seen.append(i)
@@ -109,13 +115,18 @@ def _visit(
     return [batches[i] for i in sorted(seen)]
 
 
+def spread_order(count: int) -> list[int]:
+    """The numbers below `count`, so that any first few are spread evenly; from the end on, so that the latest is among them."""
+    return sorted(range(count), key=lambda i: _reversed_bits(count - 1 - i, count))
+
+
 def _reversed_bits(i: int, count: int) -> float:
     """Van der Corput's sequence: any number of first terms is spread evenly."""
     width = max(1, (count - 1).bit_length())
     return int(f"{i:0{width}b}"[::-1], 2) / 2**width
 
 
-def _answers(
+def answers(
     subject: Subject,
     seen: list[Kept],
     norms: Norms,
@@ -123,6 +134,7 @@ def _answers(
     saturations: Saturations,
     shifts: tuple[DropoutShift, ...] | None,
 ) -> dict[str, msgspec.Struct]:
+    """By evidence name, of the batches that were seen, in the order of the run."""
     model, name, samples = subject.model, subject.name, sum(b.samples for b in seen)
     size = Counter(b.samples for b in seen).most_common(1)[0][0]
     found: dict[str, msgspec.Struct] = {

@@ -6,14 +6,16 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+from collections.abc import Mapping
 from functools import cache
 from types import CodeType, FrameType
 from typing import Any
 
 import keras
+import msgspec
 
 import normscope
-from normscope.graph.model import Site
+from normscope.graph.model import Graph, Site
 
 _MACHINERY = (
     os.path.dirname(os.path.abspath(normscope.__file__)) + os.sep,
@@ -72,3 +74,16 @@ def users_line(built: Any = None) -> Site | None:
             installed = installed or site
         frame = frame.f_back
     return installed
+
+
+def with_lines(graph: Graph, lines: Mapping[str, Site | None]) -> Graph:
+    """The graph where a node without a line has that of its layer, by path.
+
+    Layers of a functional model are called on no line of a forward pass: that of their making stands for it.
+    """
+    return Graph(
+        [msgspec.structs.replace(n, site=n.site or lines.get(n.path)) for n in graph],
+        model=graph.model,
+        training=graph.training,
+        coverage=graph.coverage,
+    )

@@ -12,9 +12,11 @@ from msgspec import structs
 from normscope.errors import NormscopeError
 from normscope.probes.keras import graphs
 from normscope.record.keras import Observer
+from normscope.record.keras.layers import NormLayer
 from normscope.record.keras.registry import Root
 
 LEAST, MOST, SHARE = 2.0, 30.0, 0.05  # seconds, seconds, share of the loop
+REPLAYS = 0.3  # of a model's seconds at least; more where the gap left some
 
 
 def ask(observer: Observer) -> None:
@@ -47,7 +49,6 @@ def _ask(observer: Observer, root: Root, seconds: float) -> str | None:
     if importlib.util.find_spec("torch") is None:
         return "what the probe compares is computed with PyTorch, which is not installed"
     from normscope.probes import roles
-    from normscope.probes.keras import gap
 
     frozen = roles.frozen(observer)  # pyright: ignore[reportArgumentType]
     layers = {
@@ -55,6 +56,21 @@ def _ask(observer: Observer, root: Root, seconds: float) -> str | None:
         for x in root.layers
         if x.record.kind == "batch" and x.record.id not in frozen and x.layer is not None
     }
+    began = perf_counter()
+    missed = _gap(observer, root, layers, seconds)
+    left = max(REPLAYS * seconds, seconds - (perf_counter() - began))
+    # What the gap probe refused for its own reasons may still be replayed.
+    failed = _replays(observer, root, layers, left)
+    return missed or failed
+
+
+def _gap(
+    observer: Observer, root: Root, layers: dict[int, NormLayer], seconds: float
+) -> str | None:
+    from normscope.probes import roles
+    from normscope.probes.keras import gap
+
+    number = root.record.id
     subject = gap.Subject(root.model, layers, observer.backend, root.told_training)
     try:
         answer, population = gap.measure(
@@ -76,4 +92,30 @@ def _ask(observer: Observer, root: Root, seconds: float) -> str | None:
             table = np.stack([*kept, measured.mean, measured.var]).astype(np.float64)
             if np.isfinite(table[2:]).all():
                 observer.store.put_channels(layer.record.id, table)
+    return None
+
+
+def _replays(
+    observer: Observer, root: Root, layers: dict[int, NormLayer], seconds: float
+) -> str | None:
+    from normscope.probes.keras import replays
+
+    subject = replays.Subject(
+        root.model,
+        root.record.id,
+        root.record.name,
+        {k: x.layer for k, x in layers.items()},
+        {k: x.record.path for k, x in layers.items()},
+        observer.backend,
+    )
+    try:
+        answers = replays.measure(
+            subject, observer.kept.batches.get(root.record.id, []), seconds=seconds
+        )
+    except NormscopeError as reason:
+        return str(reason)
+    except Exception as error:  # noqa: BLE001
+        return f"replaying it raised {type(error).__name__}: {error}"
+    for name, answer in answers.items():
+        observer.store.put_measurement(name, answer)
     return None

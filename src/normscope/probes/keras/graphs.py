@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from normscope.graph.keras import capture
+from normscope.graph.keras.lines import with_lines
 from normscope.probes.keras.asking import untouched
 from normscope.record.keras import Observer
 from normscope.record.keras.registry import Root
@@ -29,4 +30,5 @@ def _keep(observer: Observer, root: Root) -> None:
         graph = capture(
             root.model, batch.args, batch.kwargs, training=True, model_id=root.record.id
         )
-    observer.store.put_graph(graph)
+    lines = {x.record.path: x.record.site for x in root.layers}
+    observer.store.put_graph(with_lines(graph, lines))
