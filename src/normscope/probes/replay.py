@@ -48,10 +48,13 @@ def set_mode(model: nn.Module, batch_stats: Collection[_BatchNorm] = ()) -> None
 
     Flags are set one by one: a user's own `train()` may refuse or do more.
     """
+    wanted = {*batch_stats}
     for module in model.modules():
-        module.training = False
-    for norm in batch_stats:
-        norm.training = True
+        if module.training is not (
+            on := module in wanted
+        ):  # to set an attribute of a module is slow
+            module.training = on
+    for norm in wanted:
         norm.momentum = 0.0
 
 

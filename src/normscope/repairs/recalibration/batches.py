@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field, is_dataclass
 from itertools import chain
 from typing import Any
@@ -62,10 +63,11 @@ class Feed:
         return self._call(*self._moved(fed))
 
     def _moved(self, fed: Fed) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if self._spare and _are_at(self._place, fed):
-            return fed.args, fed.kwargs
-        return tuple(to_device(a, self._place) for a in fed.args), {
-            k: to_device(v, self._place) for k, v in fed.kwargs.items()
+        args, kwargs, _ = fed
+        if self._spare and _are_at(self._place, args) and _are_at(self._place, kwargs.values()):
+            return args, kwargs
+        return tuple(to_device(a, self._place) for a in args), {
+            k: to_device(v, self._place) for k, v in kwargs.items()
         }
 
     def run_first(self, fed: Fed) -> Any:
@@ -77,6 +79,12 @@ class Feed:
         out = self._call(args, kwargs)
         self._spare = plain and versions == [t._version for t in given]
         return out
+
+    def through(self, model: nn.Module) -> Feed:
+        """The same with a part of the model, which does to its inputs what the whole was seen to do."""
+        other = copy(self)
+        other.model = model
+        return other
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.forward is not None:
@@ -95,12 +103,9 @@ def _samples_in(batch: Any, fed: Fed, *, whole: bool) -> int:
     return fed.samples
 
 
-def _are_at(place: torch.device, fed: Fed) -> bool:
-    """Whether a batch is plain tensors that are on the device already; a container may be changed by who gets it."""
-    for given in (*fed.args, *fed.kwargs.values()):
-        if type(given) is not torch.Tensor or given.device != place:
-            return False
-    return True
+def _are_at(place: torch.device, parts: Iterable[Any]) -> bool:
+    """Whether parts of a batch are plain tensors that are on the device already; a container may be changed by who gets it."""
+    return all(type(given) is torch.Tensor and given.device == place for given in parts)
 
 
 def part_of(fed: Fed, rows: int) -> Fed | None:

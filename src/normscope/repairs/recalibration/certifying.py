@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.graph.torch import tensors_of
@@ -83,30 +86,32 @@ def distance(before: Iterable[torch.Tensor], after: Iterable[torch.Tensor]) -> f
 
 def changes(norms: Mapping[str, _BatchNorm], found: Estimate) -> tuple[LayerChange, ...]:
     """Each recomputed layer's buffers as they are now, against what was found."""
-    return tuple(
-        _change(path, norms[path], moments, found.calls[path])
-        for path, moments in found.moments.items()
-    )
+    with np.errstate(all="ignore"):  # what stood there may be no numbers
+        return tuple(
+            _change(path, norms[path], moments, found.calls[path])
+            for path, moments in found.moments.items()
+        )
 
 
 def _change(path: str, norm: _BatchNorm, moments: Moments, calls: int) -> LayerChange:
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    mean, var = norm.running_mean.cpu().double(), norm.running_var.cpu().double()
-    spread = moments.var + norm.eps
+    # numpy: for so few numbers the calls cost more than the arithmetic, and torch's cost several times as much.
+    mean, var = (t.detach().cpu().double().numpy() for t in (norm.running_mean, norm.running_var))
+    spread = moments.var.numpy() + norm.eps
     return LayerChange(
         path=path,
         channels=len(moments.mean),
         values=moments.count,
         calls=calls,
-        mean_shift=_rms((mean - moments.mean) / spread.sqrt()),
-        log_sd=_rms(0.5 * ((var + norm.eps) / spread).log()),
+        mean_shift=_rms((mean - moments.mean.numpy()) / np.sqrt(spread)),
+        log_sd=_rms(0.5 * np.log((var + norm.eps) / spread)),
     )
 
 
-def _rms(x: torch.Tensor) -> float | None:
-    value = float(x.square().mean().sqrt())
-    return value if value < float("inf") else None
+def _rms(x: NDArray[np.float64]) -> float | None:
+    value = math.sqrt(x @ x / len(x))
+    return value if value < math.inf else None
 
 
 def notes(found: Estimate, *, exact: bool) -> tuple[str, ...]:

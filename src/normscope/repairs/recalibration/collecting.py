@@ -1,9 +1,8 @@
 # pyright: basic
 """Moments of the inputs of batch norms, taken while they normalize with batch statistics.
 
-A batch norm computes each batch's mean and variance anyway. With momentum 1 it writes them, unrounded by any average, into
-the buffers it is given: a fresh row for each call, so that reading them costs nothing per value. The rows are pooled
-in float64 (Chan, Golub & LeVeque 1979). Where a row would lose digits, the moments are taken from the input itself.
+A batch norm computes each batch's mean and variance anyway, and leaves them in rows that are pooled in float64. Where a
+row would lose digits, the moments are taken from the input itself.
 """
 
 from __future__ import annotations
@@ -18,14 +17,9 @@ from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from normscope.errors import NormscopeError
 from normscope.probes.population import Moments
+from normscope.repairs.recalibration import rows
 from normscope.repairs.recalibration.choosing import is_half
-
-ROWS = 32  # calls for which room is made at once
-POOLED = 256  # calls between two poolings
-
-
-class TooFewValuesError(Exception):
-    """A batch with fewer than two values per channel at some layer: it has no variance."""
+from normscope.repairs.recalibration.listening import Listener, TooFewValuesError
 
 
 class Collector:
@@ -35,13 +29,13 @@ class Collector:
     """
 
     def __init__(self, norms: Mapping[str, _BatchNorm], *, precise: bool = False) -> None:
-        self._listeners: dict[str, _Listener] = {
-            path: _Rows(path, norm) if _leaves_rows(norm) and not precise else _Values(path, norm)
+        self._listeners: list[Listener] = [
+            rows.Rows(path, norm) if _leaves_rows(norm) and not precise else _Values(path, norm)
             for path, norm in norms.items()
-        }
+        ]
 
     def __enter__(self) -> Collector:
-        for listener in self._listeners.values():
+        for listener in self._listeners:
             listener.attach()
         return self
 
@@ -51,17 +45,24 @@ class Collector:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for listener in self._listeners.values():
+        for listener in self._listeners:
             listener.detach()
 
+    def called(self) -> int:
+        """Calls of the layers since the last pooling, those of the batch that runs among them."""
+        return sum(listener.waiting() for listener in self._listeners)
+
     def commit(self) -> None:
-        """The batch ran to its end: what it brought counts."""
-        for listener in self._listeners.values():
-            listener.commit()
+        """The batch ran to its end: what it brought counts. Raises NormscopeError for statistics that are not finite."""
+        full = False
+        for listener in self._listeners:
+            full |= listener.commit()
+        if full:
+            self._pooled()
 
     def take_back(self) -> None:
         """The batch counts nowhere, not even at the layers before the one that refused it."""
-        for listener in self._listeners.values():
+        for listener in self._listeners:
             listener.take_back()
 
     def found(self) -> tuple[dict[str, Moments], dict[str, int]]:
@@ -69,133 +70,38 @@ class Collector:
 
         Raises NormscopeError for statistics that are not finite.
         """
-        moments: dict[str, Moments] = {}
-        calls: dict[str, int] = {}
-        for path, listener in self._listeners.items():
-            total = listener.total()
-            if total is not None:
-                moments[path] = Moments(total.count, total.mean.cpu(), total.squares.cpu())
-                calls[path] = listener.calls
-        return moments, calls
+        moments = self._pooled()
+        return moments, {x.path: x.calls for x in self._listeners if x.path in moments}
+
+    def _pooled(self) -> dict[str, Moments]:
+        rows.pool(x for x in self._listeners if isinstance(x, rows.Rows))
+        reached = [(x, x.moments) for x in self._listeners if x.moments is not None]
+        moments = {x.path: Moments(m.count, m.mean.cpu(), m.squares.cpu()) for x, m in reached}
+        sums = [m.mean + m.squares for m in moments.values()]
+        if sums and not bool(torch.cat(sums).isfinite().all()):
+            for (listener, _), sum_ in zip(reached, sums, strict=True):
+                _refuse_unless(sum_.isfinite(), listener)
+        return moments
 
 
-class _Listener:
-    """One layer's inputs: `calls` committed calls."""
-
-    def __init__(self, path: str, norm: _BatchNorm) -> None:
-        self.path, self.norm = path, norm
-        self.calls = 0
-        self._pooled: Moments | None = None
-
-    def attach(self) -> None:
-        raise NotImplementedError
-
-    def detach(self) -> None:
-        raise NotImplementedError
-
-    def commit(self) -> None:
-        raise NotImplementedError
-
-    def take_back(self) -> None:
-        raise NotImplementedError
-
-    def total(self) -> Moments | None:
-        return self._pooled
-
-    def _pool(self, moments: Moments) -> None:
-        if not bool((moments.mean + moments.squares).isfinite().all()):
-            bad = ~(moments.mean.isfinite() & moments.squares.isfinite())
-            channel = int(bad.nonzero()[0, 0])
-            raise NormscopeError(
-                f"The inputs of `{self.path}` have statistics that are not finite (channel {channel} of {len(bad)}, after "
-                f"{self.calls} calls): they hold NaN or infinity, or overflowed. Mend the data or the weights; "
-                "the model is as it was before."
-            )
-        self._pooled = moments if self._pooled is None else self._pooled + moments
+def _refuse_unless(sound: torch.Tensor, listener: Listener) -> None:
+    if bool(sound.all()):
+        return
+    channel = int((~sound).nonzero()[0, 0])
+    raise NormscopeError(
+        f"The inputs of `{listener.path}` have statistics that are not finite (channel {channel} of {len(sound)}, after "
+        f"{listener.calls} calls): they hold NaN or infinity, or overflowed. Mend the data or the weights; "
+        "the model is as it was before."
+    )
 
 
-class _Rows(_Listener):
-    """Reads what the layer computes itself. Its forward is replaced by the same operation on a row of its own."""
-
-    def __init__(self, path: str, norm: _BatchNorm) -> None:
-        super().__init__(path, norm)
-        assert norm.running_mean is not None
-        self.channels = norm.running_mean.numel()
-        self._blocks: list[torch.Tensor] = []
-        self._rows: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._counts: list[int] = []
-        self._committed = 0
-        self._grow()
-
-    def _grow(self) -> None:
-        like = self.norm.running_mean
-        assert like is not None
-        # Rows begin at multiples of 64 values: some kernels want aligned pointers.
-        width = -(-self.channels // 64) * 64
-        block = torch.zeros(2, ROWS, width, dtype=like.dtype, device=like.device)
-        block = block[:, :, : self.channels]
-        self._blocks.append(block)
-        self._rows += zip(block[0].unbind(), block[1].unbind(), strict=True)
-
-    def attach(self) -> None:
-        norm, counts, channels = self.norm, self._counts, self.channels
-        cudnn = torch.backends.cudnn.enabled
-
-        def forward(input: torch.Tensor) -> torch.Tensor:  # noqa: A002, its name in the module's own
-            count = input.numel() // channels
-            if count < 2:
-                raise TooFewValuesError(self.path)
-            if len(counts) == len(self._rows):
-                self._grow()
-            mean, var = self._rows[len(counts)]
-            counts.append(count)
-            return torch.batch_norm(
-                input, norm.weight, norm.bias, mean, var, True, 1.0, norm.eps, cudnn
-            )
-
-        vars(norm)["forward"] = forward
-
-    def detach(self) -> None:
-        vars(self.norm).pop("forward", None)
-
-    def commit(self) -> None:
-        self.calls += len(self._counts) - self._committed
-        self._committed = len(self._counts)
-        if self._committed >= POOLED:
-            self._flush()
-
-    def take_back(self) -> None:
-        for row in self._rows[self._committed : len(self._counts)]:
-            for part in row:
-                part.zero_()  # momentum 1 multiplies what stands there by 0, and 0 · NaN is NaN
-        del self._counts[self._committed :]
-
-    def total(self) -> Moments | None:
-        self._flush()
-        return super().total()
-
-    def _flush(self) -> None:
-        if not self._committed:
-            return
-        used = self._blocks[: -(-self._committed // ROWS)]
-        block = (used[0] if len(used) == 1 else torch.cat(used, 1))[:, : self._committed]
-        means, variances = block.cpu().double() if block.device.type == "mps" else block.double()
-        counts = torch.tensor(self._counts, dtype=torch.float64, device=means.device)
-        whole = sum(self._counts)
-        mean = counts @ means / whole
-        # What is stored is the unbiased variance, squares / (count − 1).
-        squares = (counts - 1) @ variances + counts @ (means - mean).square()
-        self._counts.clear()
-        self._committed = 0
-        self._pool(Moments(whole, mean, squares))
-
-
-class _Values(_Listener):
+class _Values(Listener):
     """Takes the moments from the input itself in float64: slower, and exact for half precision and layers of the user's own."""
 
     def __init__(self, path: str, norm: _BatchNorm) -> None:
         super().__init__(path, norm)
         self._pending: list[Moments] = []
+        self._unchecked = 0
         self._handle: Any = None
 
     def attach(self) -> None:
@@ -216,11 +122,18 @@ class _Values(_Listener):
         if self._handle is not None:
             self._handle.remove()
 
-    def commit(self) -> None:
+    def waiting(self) -> int:
+        return len(self._pending)
+
+    def commit(self) -> bool:
         for moments in self._pending:
-            self.calls += 1
-            self._pool(moments)
+            self.pool(moments)
+        self.calls += len(self._pending)
+        self._unchecked += len(self._pending)
         self._pending.clear()
+        full = self._unchecked >= rows.ENOUGH
+        self._unchecked *= not full
+        return full
 
     def take_back(self) -> None:
         self._pending.clear()

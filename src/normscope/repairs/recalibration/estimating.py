@@ -14,7 +14,9 @@ from normscope.probes.feeding import Fed
 from normscope.probes.population import Moments, install
 from normscope.probes.replay import set_mode
 from normscope.repairs.recalibration.batches import Feed
-from normscope.repairs.recalibration.collecting import Collector, TooFewValuesError
+from normscope.repairs.recalibration.collecting import Collector
+from normscope.repairs.recalibration.listening import TooFewValuesError
+from normscope.repairs.recalibration.shortening import Shortening
 
 Progress = Callable[[int], None]  # is told the samples of each batch that has run
 
@@ -74,7 +76,10 @@ def one_pass(
     set_mode(feed.model, batch_stats=[*norms.values()])
     found = Estimate()
     run = feed.run_first
-    with Collector(norms, precise=precise) as collector:
+    with (
+        Collector(norms, precise=precise) as collector,
+        Shortening(feed.model, norms.values(), collector.called) as whole,
+    ):
         for fed, samples in batches:
             try:
                 run(fed)
@@ -83,14 +88,21 @@ def one_pass(
                 found.skipped += 1
                 found.few_at = str(few)
             else:
+                if not found.batches:
+                    run = _rest(feed, whole).run
                 collector.commit()
                 found.samples += samples
                 found.batches += 1
-                run = feed.run
             if progress is not None:
                 progress(samples)
         found.moments, found.calls = collector.found()
     return found
+
+
+def _rest(feed: Feed, whole: Shortening) -> Feed:
+    """What runs the batches after the first one. A forward of the user's own may want the model as it is."""
+    chain = whole.chain()
+    return feed if chain is None or feed.forward is not None else feed.through(chain)
 
 
 def layer_by_layer(

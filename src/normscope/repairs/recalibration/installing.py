@@ -20,17 +20,10 @@ def put(norms: Mapping[str, _BatchNorm], found: Estimate) -> None:
     Raises NormscopeError, with nothing written, for a value that a buffer's precision cannot hold.
     """
     chosen = {norms[path]: moments for path, moments in found.moments.items()}
-    for path, moments in found.moments.items():
-        mean = norms[path].running_mean
-        assert mean is not None
-        top = torch.finfo(mean.dtype).max
-        for what, values in (("mean", moments.mean), ("variance", moments.var)):
-            largest = float(values.abs().max())
-            if not largest <= top:
-                raise NormscopeError(
-                    f"The {what} {largest:.3g} of `{path}` does not fit its {str(mean.dtype).removeprefix('torch.')} buffer, "
-                    f"which ends at {top:.3g}. Keep norms in float32; the model is as it was before."
-                )
+    every = torch.cat([x for m in chosen.values() for x in (m.mean, m.var)])
+    narrowest = min(torch.finfo(n.running_mean.dtype).max for n in chosen)  # pyright: ignore[reportOptionalMemberAccess]
+    if not float(every.abs().max()) <= narrowest:
+        _refuse_too_large(norms, found)
     before = stored([*chosen])
     counters = [(norms[p].num_batches_tracked, calls) for p, calls in found.calls.items()]
     counts = [None if c is None else c.clone() for c, _ in counters]
@@ -46,3 +39,17 @@ def put(norms: Mapping[str, _BatchNorm], found: Estimate) -> None:
                 if counter is not None and count is not None:
                     counter.copy_(count)
             raise
+
+
+def _refuse_too_large(norms: Mapping[str, _BatchNorm], found: Estimate) -> None:
+    for path, moments in found.moments.items():
+        mean = norms[path].running_mean
+        assert mean is not None
+        top = torch.finfo(mean.dtype).max
+        for what, values in (("mean", moments.mean), ("variance", moments.var)):
+            largest = float(values.abs().max())
+            if not largest <= top:
+                raise NormscopeError(
+                    f"The {what} {largest:.3g} of `{path}` does not fit its {str(mean.dtype).removeprefix('torch.')} buffer, "
+                    f"which ends at {top:.3g}. Keep norms in float32; the model is as it was before."
+                )
