@@ -72,6 +72,33 @@ def test_the_best_arm_is_first_and_the_unchanged_script_in_its_place():
     assert "Worse: layer." in report.headline(t)
 
 
+def test_an_arm_that_is_sure_may_stand_behind_one_that_is_not():
+    values = {
+        "as-is": BASE,
+        "group": [v + d for v, d in zip(BASE, (0.05, 0.06, 0.055, 0.05, 0.06), strict=True)],
+        "layer": [0.7, 1.0, 0.9, 1.0, 0.95],
+    }
+    t = told("group,layer", values)
+    assert [a.name for a in t.arms] == ["layer", "group", "as-is"]
+    assert report.headline(t).startswith("`group` does better: accuracy 0.865, +0.055 (")
+    assert "Ahead of it, but not significant: `layer`." in report.headline(t)
+    assert "reaches beyond 0 can be significant" not in text(t)
+
+
+def test_an_interval_beyond_0_of_a_significant_arm_is_explained():
+    values = {
+        "as-is": BASE,
+        "group": [v + d for v, d in zip(BASE, (0.5, 0.51, 0.5, 0.52, 0.5), strict=True)],
+        "none": [v - d for v, d in zip(BASE, (0.5, 0.51, 0.5, 0.52, 0.5), strict=True)],
+        "layer": [v + d for v, d in zip(BASE, (0.05, 0.01, 0.06, 0.02, 0.05), strict=True)],
+    }
+    t = told("group,layer,none", values)
+    layer = next(a.compared for a in t.arms if a.name == "layer")
+    assert layer.low < 0 < layer.high
+    assert layer.outcome == "better"
+    assert "reaches beyond 0 can be significant" in " ".join(text(t).split())
+
+
 def test_lower_is_better():
     t = told("group", {"as-is": BASE, "group": BETTER}, higher=False)
     assert [a.name for a in t.arms] == ["as-is", "group"]

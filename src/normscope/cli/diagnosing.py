@@ -62,7 +62,12 @@ def diagnosis_of(file: Path, config: Config) -> Diagnosis:
     from normscope.diagnosis import diagnose
     from normscope.record.store import load
     from normscope.repairs.source.proposals import with_advice
+    from normscope.trials.store import is_trial
 
+    if is_trial(file):
+        raise NormscopeError(
+            f"`{file}` is the record of a trial, not of a run, and compares its own arms: `normscope report {file}`."
+        )
     rules = rules_of(config)
     return with_advice(unknown(diagnose(load(file), rules), config))
 

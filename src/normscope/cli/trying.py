@@ -11,14 +11,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from normscope.cli import diagnosing
-from normscope.cli.outputs import check_writable, outputs_of
+from normscope.cli import diagnosing, tried
+from normscope.cli.outputs import check_writable
 from normscope.config import Config
 from normscope.errors import NormscopeError
 from normscope.session.target import target_of
 
 if TYPE_CHECKING:
-    from normscope.finding import Finding
     from normscope.trials.answer import TrialAnswer
     from normscope.trials.conducting import Conductor
     from normscope.trials.executors import Executor
@@ -64,13 +63,9 @@ def try_arms(command: Sequence[str], wish: Wish, config: Config) -> int:
         seeds_of(wish.seeds),
         metric,
         higher_is_better=wish.higher_is_better,
+        halving=wish.halving,
     )
-    outputs = outputs_of(config, to_stdout=True)
-    for output in outputs:
-        if output.format in ("sarif", "github"):
-            raise NormscopeError(
-                f"A trial has no report in the format `{output.format}`; choose text, json or html."
-            )
+    outputs = tried.trial_outputs(config)
     record = wish.record or target.record.with_suffix(".trial.nscope")
     check_writable(record)
     store = TrialStore(record)
@@ -80,7 +75,6 @@ def try_arms(command: Sequence[str], wish: Wish, config: Config) -> int:
             store,
             _executor(wish),
             spared=wish.shared,
-            halving=wish.halving,
             rerun=wish.rerun,
         )
         if trial.kept:
@@ -88,8 +82,9 @@ def try_arms(command: Sequence[str], wish: Wish, config: Config) -> int:
         complete = _carry_out(conductor)
     finally:
         store.close()
-    found, findings = _judged(conductor)
-    written = diagnosing.publish(_rendered(found, findings), outputs, to_stderr=False)
+    found = _answer(conductor)
+    findings = tried.findings_of(found, config)
+    written = diagnosing.publish(tried.rendered(found, findings), outputs, to_stderr=False)
     sys.stderr.write(f"\nRecord: {record}\n")
     sys.stderr.writelines(f"Report: {path}\n" for path in written)
     if not complete:
@@ -123,27 +118,11 @@ def _executor(wish: Wish) -> Executor[Job, Run]:
     return LocalExecutor(jobs_of(wish.jobs), perform)
 
 
-def _judged(conductor: Conductor) -> tuple[TrialAnswer, list[Finding]]:
-    from normscope import catalogue, engine
-    from normscope.evidence import HINTS, Evidence
+def _answer(conductor: Conductor) -> TrialAnswer:
     from normscope.trials.answer import answer
 
     t = conductor.trial
-    found = answer(t.plan, t.arms, t.runs, t.dropped, t.notes)
-    rules = [r for r in catalogue.rules() if "trial" in r.needs]
-    findings, _ = engine.run(rules, Evidence({"trial": [found]}, HINTS))
-    return found, findings
-
-
-def _rendered(found: TrialAnswer, findings: Sequence[Finding]) -> diagnosing.Rendered:
-    from normscope.report import trial as report
-    from normscope.report.html import trial_to_html
-
-    return diagnosing.Rendered(
-        show=lambda console: report.render(found, findings, console),
-        json=lambda: report.dumps(found, findings),
-        html=lambda: trial_to_html(found, findings),
-    )
+    return answer(t.plan, t.arms, t.runs, t.dropped, t.notes)
 
 
 def _carry_out(conductor: Conductor) -> bool:

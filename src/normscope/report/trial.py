@@ -34,9 +34,14 @@ def headline(trial: TrialAnswer) -> str:
     parts: list[str] = []
     if better:
         best = better[0]
+        ahead = trial.arms.index(best)
         parts.append(
-            f"`{best.name}` does best: {trial.plan.title} {_value(best.mean)}, {_difference(best)} against the script as it is, over {seeds}."
+            f"`{best.name}` does {'better' if ahead else 'best'}: {trial.plan.title} {_value(best.mean)}, {_difference(best)} "
+            f"against the script as it is, over {seeds}."
         )
+        if ahead:
+            names = ", ".join(f"`{a.name}`" for a in trial.arms[:ahead])
+            parts.append(f"Ahead of it, but not significant: {names}.")
         if len(better) > 1:
             parts.append(f"Also better: {', '.join(a.name for a in better[1:])}.")
     else:
@@ -124,7 +129,16 @@ def basis(trial: TrialAnswer) -> Iterator[str]:
         f"Differences are paired by seed; p (Holm) and intervals (Bonferroni) hold for all {count(len(others), 'comparison')} together, "
         f"at {1 - trial.level:.0%}. Time and memory: the median ratio to the script as it is."
     )
+    if any(_reaches_beyond_0(a) for a in others):
+        yield "An arm whose interval reaches beyond 0 can be significant: it was tested after surer ones, which left it a larger share of the level."
     yield from (plain(n) for n in trial.notes)
+
+
+def _reaches_beyond_0(arm: ArmAnswer) -> bool:
+    c = arm.compared
+    if c is None or c.low is None or c.high is None or c.outcome not in ("better", "worse"):
+        return False
+    return c.low <= 0 <= c.high
 
 
 def render(trial: TrialAnswer, findings: Sequence[Finding], console: Console) -> None:

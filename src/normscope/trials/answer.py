@@ -73,7 +73,12 @@ def answer(
     found = [
         _arm(a.name, by_arm[a.name], base, judged, dropped, stood_for.get(a.name, ())) for a in arms
     ]
-    return TrialAnswer(plan=plan, arms=tuple(sorted(found, key=_rank(plan))), notes=tuple(notes))
+    said = [f"{a.name}: {r.note}" for a in found if a.name != RANDOM for r in a.runs if r.note]
+    return TrialAnswer(
+        plan=plan,
+        arms=tuple(sorted(found, key=_rank(plan))),
+        notes=tuple(dict.fromkeys((*notes, *said))),
+    )
 
 
 def _random(

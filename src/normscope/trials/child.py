@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+    from normscope.trials.settling import Armed
+
 ALIVE, JOURNAL = "alive", "journal"  # in the run's folder
 NOT_STARTED = 89  # the exit status of a run that could not be set up
 
@@ -36,7 +38,7 @@ def start(order: dict[str, Any]) -> None:
 
 
 def _start(order: dict[str, Any]) -> None:
-    from normscope.trials import outcome, seeding
+    from normscope.trials import outcome, seeding, settling
     from normscope.trials.files.guard import Guard
     from normscope.trials.patches import Patches
 
@@ -57,11 +59,9 @@ def _start(order: dict[str, Any]) -> None:
     patches = Patches()
     seeding.of_python(offset, patches)
 
-    def unarmed() -> None:
-        if kind != "as-is" and "torch" not in sys.modules and not run.told.reason:
-            run.told.reason = "the script did not import PyTorch"
-
-    atexit.register(unarmed)  # later than the writing, and therefore before it
+    armed: list[Armed] = []
+    # Later than the writing, and therefore before it.
+    atexit.register(lambda: settling.settle(kind, armed, run.told))
 
     def numpy(module: ModuleType) -> None:
         seeding.of_numpy(module, offset, patches)
@@ -70,15 +70,21 @@ def _start(order: dict[str, Any]) -> None:
         guard.of_torch(module)
         seeding.of_torch(module, offset, patches)
         from normscope.session.tracebacks import hide_our_frames
-        from normscope.trials.torch.arming import Armed
+        from normscope.trials.torch import arming
 
-        armed = Armed(kind, value, order["steps"], run, patches)
-        atexit.register(armed.finish)
+        armed.append(arming.Armed(kind, value, order["steps"], run, patches))
         hide_our_frames()
+
+    def keras(_: ModuleType) -> None:
+        seeding.of_keras(offset, patches)
+        from normscope.trials.keras import arming
+
+        armed.append(arming.Armed(kind, value, order["steps"], run, patches))
 
     for name, then in (
         ("numpy", numpy),
         ("torch", torch),
+        ("keras", keras),
         ("safetensors", guard.of_safetensors),
         ("h5py", guard.of_h5py),
     ):

@@ -57,6 +57,7 @@ def trial_of(
     metric: Metric,
     *,
     higher_is_better: bool = True,
+    halving: bool = False,
 ) -> Trial:
     """The trial of a script. Raises NormscopeError where its source cannot be read."""
     digest = hashlib.sha256()
@@ -75,6 +76,7 @@ def trial_of(
         title=metric.title,
         higher_is_better=higher_is_better,
         digest=digest.hexdigest(),
+        halving=halving,
     )
     return Trial(plan, tuple(arms), metric, target)
 
@@ -93,7 +95,7 @@ def _source(target: Target) -> bytes:
 
 
 class Conductor:
-    """Carries a trial out. `spared` are paths that runs may share; `halving` stops hopeless arms early."""
+    """Carries a trial out. `spared` are paths that runs may share; runs of the arms in `rerun` are forgotten first."""
 
     def __init__(
         self,
@@ -102,12 +104,10 @@ class Conductor:
         executor: Executor[Job, Run],
         *,
         spared: Sequence[str] = (),
-        halving: bool = False,
         rerun: Sequence[str] = (),
     ) -> None:
         self.trial, self._store, self._executor = trial, store, executor
         self._digest = trial.plan.digest
-        self._halving = halving
         own = (str(store.files), str(store.path.absolute()))
         self._spared = (*own, *(f"{own[1]}{s}" for s in ("-wal", "-shm", "-journal")), *spared)
         self._arms = {a.name: a for a in trial.arms}
@@ -134,6 +134,7 @@ class Conductor:
                 for future in ended:
                     self._end(future)
         finally:
+            self._store.put_notes(self.trial.notes)
             self._executor.close()
 
     def _recover(self) -> None:
@@ -247,7 +248,7 @@ class Conductor:
         self.trial.dropped = order.dropped(
             plan.arms,
             self.trial.runs,
-            halving=self._halving,
+            halving=plan.halving,
             higher_is_better=plan.higher_is_better,
         )
 

@@ -8,7 +8,8 @@ threads do not work. So seeds and arms are patches that are taken back after eac
 from __future__ import annotations
 
 import hashlib
-import random
+import importlib
+import importlib.util
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,9 @@ from normscope.trials.arms import AS_IS, Arm, arms_of
 from normscope.trials.comparison import check_able
 from normscope.trials.metric import diverged_at, thinned
 from normscope.trials.patches import Patches
+from normscope.trials.random_states import random_states
 from normscope.trials.results import Plan, Point, Run
+from normscope.trials.settling import Armed, settle
 
 
 def compare(
@@ -65,6 +68,7 @@ def compare(
         title=title,
         higher_is_better=higher_is_better,
         digest=hashlib.sha256(name.encode()).hexdigest(),
+        halving=halving,
     )
     by_name = {a.name: a for a in chosen}
     runs: dict[order.Key, Run] = {}
@@ -127,6 +131,7 @@ def _with(run: Run, told: outcome.Outcome, began: float, **changes: Any) -> Run:
         steps=known.steps,
         exchanged=known.exchanged,
         changed=known.changed,
+        note=known.note,
         device_memory=known.device_memory,
         **changes,
     )
@@ -149,42 +154,48 @@ def _curve(returned: Any, metric: Any, told: outcome.Told) -> list[Point]:
 
 @contextmanager
 def _armed(arm: Arm, seed: int, steps: int | None, told: outcome.Outcome) -> Iterator[None]:
-    import torch
-
-    from normscope.trials.torch.arming import Armed
-
     offset = seeding.offset_of(seed)
     patches = Patches()
-    with _random_states():
+    torch, keras = _frameworks()
+    with random_states(torch, keras):
         try:
-            torch.manual_seed(0)
             seeding.of_python(offset, patches)
             if (numpy := sys.modules.get("numpy")) is not None:
                 seeding.of_numpy(numpy, offset, patches)
-            seeding.of_torch(torch, offset, patches)
-            armed = Armed(arm.kind, arm.value, steps, told, patches, spare=True)
+            armed = list(_in_force(torch, keras, offset, arm, steps, told, patches))
             yield
-            armed.finish()
+            settle(arm.kind, armed, told.told)
         finally:
             patches.undo()
 
 
-@contextmanager
-def _random_states() -> Iterator[None]:
-    """Those of the whole process are as before afterwards."""
-    import torch
+def _frameworks() -> tuple[Any, Any]:
+    """PyTorch and Keras, or None for what is not there. Keras may compute with something else: then PyTorch is not imported for it."""
+    keras = sys.modules.get("keras")
+    elsewhere = keras is not None and keras.backend.backend() != "torch"
+    torch = sys.modules.get("torch")
+    if torch is None and not elsewhere and importlib.util.find_spec("torch") is not None:
+        torch = importlib.import_module("torch")
+    return torch, keras
 
-    numpy: Any = sys.modules.get("numpy")
-    python, own = random.getstate(), torch.get_rng_state()
-    arrays = numpy.random.get_state() if numpy else None
-    used = torch.cuda.is_available() and torch.cuda.is_initialized()
-    devices = torch.cuda.get_rng_state_all() if used else None
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        torch.set_rng_state(own)
-        if arrays is not None:
-            numpy.random.set_state(arrays)
-        if devices is not None:
-            torch.cuda.set_rng_state_all(devices)
+
+def _in_force(
+    torch: Any,
+    keras: Any,
+    offset: int,
+    arm: Arm,
+    steps: int | None,
+    told: outcome.Outcome,
+    patches: Patches,
+) -> Iterator[Armed]:
+    if torch is not None:
+        from normscope.trials.torch import arming
+
+        torch.manual_seed(0)
+        seeding.of_torch(torch, offset, patches)
+        yield arming.Armed(arm.kind, arm.value, steps, told, patches, spare=True)
+    if keras is not None:
+        from normscope.trials.keras import arming as of_keras
+
+        seeding.of_keras(offset, patches)
+        yield of_keras.Armed(arm.kind, arm.value, steps, told, patches, spare=True)

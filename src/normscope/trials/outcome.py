@@ -30,6 +30,7 @@ class Told(msgspec.Struct, kw_only=True):
     reason: str = ""
     exchanged: int = 0
     changed: int = 0  # optimizer groups or loaders that the arm changed
+    note: str = ""  # what a reader has to know of what the arm did
     steps: int = 0
     seconds: float = 0.0
     memory: int = 0  # bytes, the largest resident set of the process or of one that it started

@@ -35,6 +35,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     exchanged: int = 0  # norm layers that the arm exchanged
     changed: int = 0  # optimizer groups, loaders or layers that it changed otherwise
     reason: str = ""
+    note: str = ""  # what a reader has to know of what the arm did
     written: tuple[str, ...] = ()  # files that the run changed or made
     sources: dict[str, str] = {}  # digests of the user's modules, by file
 
@@ -42,7 +43,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for. Runs of plans with one `digest` are the same runs, and are not repeated.
 
-    `digest` is that of the script's bytes, its arguments and the metric.
+    `digest` is that of the script's bytes, its arguments and the metric. `halving`: hopeless arms are stopped early.
     """
 
     target: str
@@ -53,3 +54,4 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     higher_is_better: bool
     digest: str
+    halving: bool = False

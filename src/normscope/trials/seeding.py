@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -63,6 +64,39 @@ def of_torch(torch: Any, offset: int, patches: Patches) -> None:
                 patches.set(place, name, _wrapped(function, offset))
     patches.set(torch.random, "manual_seed", torch.manual_seed)
     patches.set(torch, "Generator", _generator(torch.Generator, offset))
+
+
+def of_keras(offset: int, patches: Patches) -> None:
+    """`keras.random.SeedGenerator`, and whole numbers given to initializers, layers and the functions of `keras.random`.
+
+    `keras.utils.set_random_seed` hands its seed to Python, NumPy and the backend, where it is moved; the generator that serves what has no
+    seed of its own is drawn from Python's.
+    """
+    if not offset:
+        return
+    from keras.src.random import seed_generator
+
+    draw, kind = seed_generator.draw_seed, seed_generator.SeedGenerator
+    build = kind.__init__
+
+    def drawn(seed: Any) -> Any:
+        return draw(_moved_in_keras(seed, offset))
+
+    @wraps(build)
+    def built(self: Any, seed: Any = None, *args: Any, **words: Any) -> None:
+        build(self, _moved_in_keras(seed, offset), *args, **words)
+        self._initial_seed = seed  # what configurations tell is moved when they are read again
+
+    for module in list(sys.modules.values()):
+        if vars(module).get("draw_seed") is draw:
+            patches.set(module, "draw_seed", drawn)
+    patches.set(kind, "__init__", built)
+
+
+def _moved_in_keras(seed: Any, offset: int) -> Any:
+    """Backends keep seeds in 32 bits, some with a sign."""
+    known = isinstance(seed, int) and not isinstance(seed, bool)
+    return (seed + offset) % (2**31 - 1) if known else seed
 
 
 def _wrapped(function: Callable[..., Any], offset: int) -> Callable[..., Any]:

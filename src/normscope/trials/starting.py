@@ -171,6 +171,7 @@ def _judged(job: Job, status: int, told: outcome.Told | None, seconds: float, wr
         steps=known.steps,
         exchanged=known.exchanged,
         changed=known.changed,
+        note=known.note,
         sources=known.sources,
     )
     if status == outcome.NO_COPY:

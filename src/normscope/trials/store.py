@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,10 @@ class TrialStore:
     def put_plan(self, plan: Plan) -> None:
         """The plan that was asked for last."""
         self.put_fact("", "plan", plan)
+
+    def put_notes(self, notes: Sequence[str]) -> None:
+        """What the trial that was carried out last had to tell besides."""
+        self.put_fact("", "notes", notes)
 
     def close(self) -> None:
         self._db.close()

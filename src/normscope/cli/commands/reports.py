@@ -23,7 +23,7 @@ from normscope.cli.options import (
 
 @app.command(help=COMMANDS["report"])
 def report(
-    file: Annotated[str, Parameter(help="The recording, as `normscope run` wrote it.")],
+    file: Annotated[str, Parameter(help="The recording, as `normscope run` or `normscope trial` wrote it.")],
     /,
     *,
     format_: Formats = None,
@@ -41,7 +41,11 @@ def report(
         fail_on=fail_on,
         baseline=baseline,
     )
-    return diagnosing.report(Path(file), chosen)
+    from normscope.cli import tried
+    from normscope.trials.store import is_trial
+
+    of_trial = is_trial(Path(file))
+    return (tried if of_trial else diagnosing).report(Path(file), chosen)
 
 
 @app.command(help=COMMANDS["compare"])

@@ -26,7 +26,7 @@ NO_NORM = "the script ran no batch norm module"
 
 
 class Armed:
-    """An arm in force, until `finish` writes to the outcome what it did, or why it found nothing to change.
+    """An arm in force, until `finish` adds to the outcome what it did, or tells why it found nothing to change.
 
     Args:
         kind, value: the arm.
@@ -59,20 +59,24 @@ class Armed:
             self._missing = self._frozen_tail(0.2 if value is None else value, steps)
         self._counter.install(patches)
 
-    def finish(self) -> None:
+    @property
+    def used(self) -> bool:
+        """Whether an optimizer of PyTorch stepped."""
+        return self._counter.count > 0
+
+    def finish(self) -> str:
         told = self._run.told
-        told.steps = self._counter.count
+        told.steps += self._counter.count
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             told.device_memory = int(torch.cuda.max_memory_allocated())
-        if (reason := self._missing()) and not told.reason:
-            told.reason = reason
+        return self._missing()
 
     def _exchange(self, kind: str, value: float | None, steps: int | None) -> Callable[[], str]:
         exchange = self._touching(Exchange(maker(kind, value, steps)))
         refuse_what_is_left(self._patches, layers=False)
 
         def missing() -> str:
-            self._run.told.exchanged = exchange.count
+            self._run.told.exchanged += exchange.count
             return "" if exchange.count else NO_NORM
 
         return missing
@@ -85,7 +89,7 @@ class Armed:
         refuse_what_is_left(self._patches, layers=True)
 
         def missing() -> str:
-            self._run.told.changed = setter.count
+            self._run.told.changed += setter.count
             return "" if setter.count else NO_NORM
 
         return missing
@@ -102,7 +106,7 @@ class Armed:
         scaled.install(self._patches)
 
         def missing() -> str:
-            self._run.told.changed = scaled.changed
+            self._run.told.changed += scaled.changed
             if scaled.changed:
                 return ""
             return f"no optimizer of PyTorch stepped with a `{entry}` other than 0"
@@ -115,7 +119,7 @@ class Armed:
         loaders.install(self._patches)
 
         def missing() -> str:
-            self._run.told.changed = loaders.changed
+            self._run.told.changed += loaders.changed
             if loaders.changed:
                 return ""
             return "no shuffled DataLoader was built: the loop makes its batches by itself"
@@ -129,17 +133,19 @@ class Armed:
                 "the unchanged run of this seed counted no step of an optimizer, so its last share is not known"
             )
         others = weakref.WeakSet(_norms() if self._spare else ())
+        frozen: list[None] = []
 
         def freeze() -> None:
             for norm in _norms():
                 if norm.running_mean is not None and norm not in others:
                     become(norm, exchanging.kept(norm, exchanging.frozen(norm)))
-                    self._run.told.exchanged += 1
+                    frozen.append(None)
 
         self._counter = Steps(max(1, int((1 - share) * steps)), freeze)
 
         def missing() -> str:
-            if self._run.told.exchanged:
+            self._run.told.exchanged += len(frozen)
+            if frozen:
                 return ""
             return "the script held no batch norm with running statistics when its last share of steps began"
 
