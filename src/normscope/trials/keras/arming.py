@@ -38,13 +38,13 @@ class Armed:
         self._updates = Updates()
         self._missing: Callable[[], str] = lambda: ""
         if kind in OTHER_NORMS:
-            self._norms(becoming.another_norm(kind, int(value or 32)), kept=False)
+            self._norms(becoming.another_norm(kind, int(value or 32)))
         elif kind == "momentum":
             self._momentum(value or 0.0)
         elif kind == "ghost":
-            self._norms(becoming.ghosts(int(value or 32)), kept=True)
+            self._norms(becoming.ghosts(int(value or 32)))
         elif kind == "none":
-            self._eagerly(lambda: self._norms(becoming.first_batch_map(), kept=True))
+            self._eagerly(lambda: self._norms(becoming.first_batch_map()))
         elif kind == "frozen-tail":
             self._eagerly(lambda: self._frozen_tail(0.2 if value is None else value, steps))
         elif kind in FACTORS:
@@ -72,8 +72,8 @@ class Armed:
             told.steps += self._updates.count
         return self._missing()
 
-    def _norms(self, instead: Instead, *, kept: bool) -> None:
-        norms = Norms(instead, kept=kept)
+    def _norms(self, instead: Instead) -> None:
+        norms = Norms(instead)
         if self._spare:
             norms.spare()
         norms.install(self._patches)
@@ -91,7 +91,7 @@ class Armed:
         if momentum >= 1:
             self._refuse("with momentum 1, in Keras' sense, moving statistics never move")
             return
-        self._norms(becoming.other_momentum(momentum), kept=True)
+        self._norms(becoming.other_momentum(momentum))
         norms = self._missing
 
         def missing() -> str:
@@ -115,7 +115,7 @@ class Armed:
                 tail.freeze()
 
         updates.after = after
-        self._norms(tail, kept=True)
+        self._norms(tail)
 
     def _factor(self, entry: str, factor: float) -> None:
         scaled = Factor(entry, factor)

@@ -28,11 +28,11 @@ NO_NORM = "the script ran no BatchNormalization layer"
 class Norms:
     """From `install` on calls of BatchNormalization go to `instead(original, layer, inputs, training, mask)`.
 
-    `kept`: batch norm goes on computing, only otherwise. Layers that live at `spare` are left alone.
+    Layers that live at `spare` are left alone.
     """
 
-    def __init__(self, instead: Instead, *, kept: bool) -> None:
-        self._instead, self._kept = instead, kept
+    def __init__(self, instead: Instead) -> None:
+        self._instead = instead
         self._spared: weakref.WeakSet[Any] = weakref.WeakSet()
         self._reached: weakref.WeakSet[Any] = weakref.WeakSet()
         self.count = 0
@@ -68,11 +68,10 @@ class Norms:
     def _refuse_functions(self, patches: Patches, layers: str) -> None:
         """The arm is not applicable once batch norm is called as a function; `layers` is the file of Keras' own layer."""
         function = keras.ops.batch_normalization
-        kept = self._kept
 
         @wraps(function)
         def called(*args: Any, **words: Any) -> Any:
-            if not kept or sys._getframe(1).f_code.co_filename != layers:
+            if sys._getframe(1).f_code.co_filename != layers:
                 give_up("batch norm is called as a function, which no arm can reach")
             return function(*args, **words)
 
