@@ -1,4 +1,4 @@
-"""A faulty twin, its advice applied to a copy, and what the copy then does beside the healthy twin."""
+"""A faulty twin, the repair that is proposed applied to a copy, and what the copy then does beside the healthy twin."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ from normscope.repairs.source.edits import (
     SetKeyword,
     TrainingMode,
 )
+from normscope.repairs.source.patch import diff
 
 from .cases import Case
+from .recalibrated import has_call, with_call
 from .warm import _read_nothing, execute
 
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[-+]?\d+)?|\bnan\b", re.IGNORECASE)
@@ -124,14 +126,12 @@ def _apart(bad: list[float], good: list[float], i: int) -> float:
 
 
 def mend(case: Case, tries: int = 0) -> Mended:
-    """Run both twins, the faulty one with the proposed edits, and `tries` times with a random one."""
+    """Run both twins, the faulty one with the proposed repair, and `tries` times with a random edit."""
     with _copy(case.path) as (script, record):
         faulty = observed(script, record)
         recording = load(record)
-        made = plan(recording, wanted(faulty.diagnosis.findings))
-        for file in made.files:
-            file.path.write_bytes(file.after)
-        after = observed(script, record) if made.files else None
+        text, refused = _repaired(case, script, recording, faulty.diagnosis)
+        after = observed(script, record) if text else None
         by_chance: list[Ran | None] = []
         for seed in range(tries):
             shutil.copytree(case.path.parent, script.parent, dirs_exist_ok=True)
@@ -144,9 +144,29 @@ def mend(case: Case, tries: int = 0) -> Mended:
         faulty,
         healthy,
         after,
-        "".join(f.diff for f in made.files),
-        tuple(str(r) for a in made.advice for r in a.refusals),
+        text,
+        refused,
         tuple(by_chance),
+    )
+
+
+def _repaired(
+    case: Case, script: Path, recording: Recording, diagnosis: Diagnosis
+) -> tuple[str, tuple[str, ...]]:
+    """Apply what is proposed; the difference as a diff, and why there is none."""
+    if has_call(case):
+        before = script.read_bytes()
+        if case.rule not in {f.code for f in diagnosis.findings}:
+            return "", ("the finding that proposes it is not there",)
+        script.write_text(with_call(case, before.decode()), encoding="utf-8")
+        return diff(script.name, before, script.read_bytes(), "utf-8"), ()
+    made = plan(recording, wanted(diagnosis.findings))
+    for file in made.files:
+        file.path.write_bytes(file.after)
+    here = f"{script.parent}{os.sep}"
+    return (
+        "".join(f.diff.replace(here.lstrip(os.sep), "") for f in made.files),
+        tuple(str(r).replace(here, "") for a in made.advice for r in a.refusals),
     )
 
 
@@ -223,12 +243,15 @@ def observed(script: Path, record: Path) -> Ran:
 
 
 def _watched(script: Path, record: Path) -> tuple[str, str]:
+    from normscope.keras import finish as finish_keras
+    from normscope.keras import observe as observe_keras
     from normscope.live import finish, observe
 
     warnings.resetwarnings()  # pytest makes errors of them
     printed, error = io.StringIO(), ""
     store = Store.create(record)
     observer = observe(store, budget=1.0)
+    keras_observer = observe_keras(store, budget=1.0, keep_bytes=64 << 20, steps=None)
     try:
         with redirect_stdout(printed), redirect_stderr(io.StringIO()):
             execute(script)
@@ -238,5 +261,6 @@ def _watched(script: Path, record: Path) -> tuple[str, str]:
     finally:
         with redirect_stdout(io.StringIO()):
             finish(observer, probe=not error)
+            finish_keras(keras_observer, probe=not error)
         store.close()
     return printed.getvalue(), error

@@ -11,12 +11,17 @@ from twins.warm import warm
 QUICK = ("ns111_config_flag", "ns201_port_fine_tuned", "ns205_momentum_in_second_place", "ns401_per_digit_report")  # fmt: skip
 SLOW = (
     "ns111_one_image_for_each_call",
+    "ns111_train_in_forward",
+    "ns111_train_override_keeps_norms_on",
     "ns201_keras_momentum",
     "ns202_norm_over_time_steps",
     "ns202_published_decay",
     "ns202_short_run",
     "ns202_signal_regression",
     "ns205_layer_norm_second_argument",
+    "ns302_batches_by_length",
+    "ns302_one_at_a_time",
+    "ns302_outlier_in_the_tail",
     "ns302_single_row_crash",
     "ns304_sorted_folders",
     "ns401_agent_acts_in_train_mode",
@@ -36,7 +41,7 @@ REFUSED = {
     "ns401_monte_carlo_dropout": "as Monte Carlo dropout does",
     "ns401_few_shot_episodes": "this line trains the model, too",
     "ns401_traced_before_eval": "call `eval()` before the tracing",
-    "ns302_one_at_a_time": "no `DataLoader` of your own code was seen to feed the training",
+    "ns302_image_pooling_branch": "cut the data into larger ones where they are made",
     "ns111_functional_network": "hand the mode on as an argument",
 }
 

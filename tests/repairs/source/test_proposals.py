@@ -108,7 +108,7 @@ DROP = "`DataLoader(..., drop_last=True)`"
 @pytest.mark.parametrize(
     ("facts", "reason"),
     [
-        ({"steps": 0}, "no `DataLoader` of your own code"),
+        ({"steps": 0}, "no call of your own code was seen to train the model"),
         ({"idle": 2}, "builds a loader that nothing was trained on"),
         ({"batch_size": None}, "a batch sampler of your own"),
         ({"batch_size": 1}, "it has batches of 1"),

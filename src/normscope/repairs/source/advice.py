@@ -14,6 +14,8 @@ from normscope.record.recording import Recording
 from normscope.repairs.source.edits import (
     Edit,
     EvaluationMode,
+    FollowMode,
+    LeaveOut,
     Refusal,
     RefusedError,
     SetKeyword,
@@ -153,7 +155,9 @@ def edited(source: bytes, edits: Iterable[Edit]) -> bytes:
 
 def _carry_out(script: Script, edit: Edit) -> None:
     from normscope.repairs.source.evaluation_mode import evaluate
+    from normscope.repairs.source.following_mode import follow_mode
     from normscope.repairs.source.keyword import set_keyword
+    from normscope.repairs.source.short_batches import leave_out
     from normscope.repairs.source.training_mode import train
 
     match edit:
@@ -163,3 +167,7 @@ def _carry_out(script: Script, edit: Edit) -> None:
             evaluate(script, edit)
         case TrainingMode():
             train(script, edit)
+        case LeaveOut():
+            leave_out(script, edit)
+        case FollowMode():
+            follow_mode(script, edit)

@@ -45,7 +45,22 @@ class TrainingMode:
     evaluating: frozenset[int] = frozenset()
 
 
-Edit = SetKeyword | EvaluationMode | TrainingMode
+@dataclass(frozen=True, slots=True)
+class LeaveOut:
+    """Skip the batches of fewer than `least` samples, before the training forward at `place`."""
+
+    place: Place
+    least: int
+
+
+@dataclass(frozen=True, slots=True)
+class FollowMode:
+    """Have `train()` in the method that calls a norm at `place`, or in an own `train` method, hand the mode on."""
+
+    place: Place
+
+
+Edit = SetKeyword | EvaluationMode | TrainingMode | LeaveOut | FollowMode
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,19 @@ from collections.abc import Iterator
 from normscope.finding import Finding
 from normscope.graph.model import Dropout
 from normscope.record.recording import Model, Recording, Span
-from normscope.record.written import Written
-from normscope.repairs.source.edits import EvaluationMode, Proposal, Refusal, TrainingMode
+from normscope.record.written import Place, Written
+from normscope.repairs.source.edits import (
+    EvaluationMode,
+    FollowMode,
+    Proposal,
+    Refusal,
+    TrainingMode,
+)
 from normscope.repairs.source.remedies import models_of, setting
 
 
 def training_flag(finding: Finding, recording: Recording) -> Iterator[Proposal]:
-    """NS111: a functional call in a module's method can follow the module's mode."""
+    """NS111: a functional call in a module's method can follow the module's mode, and so can `train()` inside a module."""
     models, meant = {m.id for m in models_of(finding, recording)}, set(finding.layers)
     found = False
     for call in recording.written:
@@ -28,7 +34,12 @@ def training_flag(finding: Finding, recording: Recording) -> Iterator[Proposal]:
             yield Refusal(
                 str(call.place), "it stands in no module's method: hand the mode on as an argument"
             )
-    if not found:
+    if not found and finding.site is not None:
+        # The norm is a layer, so its flag is set by `train()`; which one does is in the file.
+        yield FollowMode(
+            Place(finding.site.file, finding.site.line, finding.site.line, 0, 0),
+        )
+    elif not found:
         yield Refusal("", "no norm function that your own code calls has a fixed flag")
 
 

@@ -40,6 +40,7 @@ class Script:
         self._before: dict[cst.CSTNode, list[str]] = {}
         self._after: dict[cst.CSTNode, list[str]] = {}
         self._wrapped: dict[cst.CSTNode, str] = {}
+        self._skipped: dict[cst.CSTNode, str] = {}
 
     # ---- finding --------------------------------------------------------------------------------
 
@@ -99,6 +100,10 @@ class Script:
         """Run a line after a statement that leaves the function."""
         self._wrapped[statement] = line
 
+    def skip(self, statement: cst.CSTNode, condition: str) -> None:
+        """Go on with the next round of the loop, before a statement in it, where the condition holds."""
+        self._skipped[statement] = condition
+
     def code_beside(self, statement: cst.CSTNode, *, after: bool) -> str:
         """The statement before or after another one in the same block, without its comments."""
         block = self.parent(statement)
@@ -131,9 +136,12 @@ class _Changes(cst.CSTTransformer):
             updated = _tried(updated, line)
         before = script._before.get(original_node, [])  # pyright: ignore[reportPrivateUsage]
         after = script._after.get(original_node, [])  # pyright: ignore[reportPrivateUsage]
-        if not before and not after:
+        skipped = script._skipped.get(original_node)  # pyright: ignore[reportPrivateUsage]
+        if not before and not after and skipped is None:
             return updated
-        above = [_statement(line) for line in before]
+        above: list[Any] = [_statement(line) for line in before]
+        if skipped is not None:
+            above.insert(0, _continued(skipped))
         if above:
             blank, rest = _blank_lines(updated.leading_lines)
             above[0] = above[0].with_changes(leading_lines=blank)
@@ -144,6 +152,13 @@ class _Changes(cst.CSTTransformer):
 def _statement(line: str) -> cst.SimpleStatementLine:
     # Parts without a newline of their own take the file's.
     return cst.SimpleStatementLine([cst.Expr(cst.parse_expression(line))])
+
+
+def _continued(condition: str) -> cst.If:
+    return cst.If(
+        test=cst.parse_expression(condition),
+        body=cst.IndentedBlock([cst.SimpleStatementLine([cst.Continue()])]),
+    )
 
 
 def _tried(statement: Any, line: str) -> cst.Try:
