@@ -85,7 +85,8 @@ class Claim:
     """`says` the claim in our words, `seeds` the documents that make it.
 
     `rule` tells in words how `judge` decides; both stand here before there are data. Claims that look at the same runs name one
-    `experiment`. `note` tells why the verdict differs from the literature's, and what of rule or design was mended after a first look.
+    `experiment`. `note` tells why the verdict differs from the literature's; `mended` what of rule, design or telling was changed after a
+    first look at data, and why.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Claim:
     draw: Callable[[Results, Axes], None]
     experiment: str = ""
     note: str = ""
+    mended: str = ""
     digits_only: bool = field(default=False)
 
     @property

@@ -1,8 +1,9 @@
 # pyright: basic
-"""The lab's plots in one style: lines and markers differ, not colours alone; text and frames are read on white and on black."""
+"""The lab's plots in one style: lines and markers differ, not colours alone; text and frames are read on white and on black; legends stand below."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +12,13 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogFormatterSciNotation,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+)
 
 INK = "#7b7f86"  # contrast above 3.9 with white and with GitHub's dark page
 # Of Okabe and Ito's colours those that are seen on both.
@@ -43,11 +51,35 @@ def save(draw: Callable[[Axes], None], path: Path) -> None:
     """The same results give the same bytes."""
     with mpl.rc_context(STYLE):
         figure = Figure(layout="constrained")
-        draw(figure.subplots())
+        axes = figure.subplots()
+        draw(axes)
+        _plain_numbers(axes)
+        _legend_below(figure, axes)
         held = BytesIO()
         figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None})
     lines = held.getvalue().decode().splitlines()
     path.write_text("\n".join(line.rstrip() for line in lines) + "\n", encoding="utf-8")
+
+
+def _plain_numbers(axes: Axes) -> None:
+    """0.1, 1, 10 on logarithmic axes instead of powers, where such numbers are short."""
+    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        if isinstance(axis.get_major_formatter(), LogFormatterSciNotation) and low > 1e-4:
+            axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+            axis.set_minor_formatter(NullFormatter())
+            if high < 200 * low:
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    """It hides no line there; the figure grows by its rows."""
+    handles, labels = axes.get_legend_handles_labels()
+    if not labels:
+        return
+    columns = 2 if max(map(len, labels)) > 22 else 3
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8.5)
+    rows = math.ceil(len(labels) / columns)
+    figure.set_figheight(figure.get_figheight() + 0.2 * rows)
 
 
 def lines(
@@ -74,38 +106,54 @@ def lines(
         if len(x) <= 10:
             axes.set_xticks(list(x), [f"{v:g}" for v in x])
             axes.minorticks_off()
+    elif all(float(v).is_integer() for v in x):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel=label, ylabel=unit)
-    axes.legend()
 
 
 def beside(
-    axes: Axes, x: Sequence[float], values: Sequence[float], name: str, *, like: int = 0
+    axes: Axes,
+    x: Sequence[float],
+    values: Sequence[float],
+    name: str,
+    *,
+    like: int = 0,
+    line: str = "--",
 ) -> None:
-    """The literature's numbers, dashed, in the colour of our arm number `like`."""
+    """The literature's numbers, dashed, in the colour of our arm number `like`; of a second source dotted."""
     axes.plot(
         x,
         values,
         color=COLOURS[like],
-        ls="--",
+        ls=line,
         lw=1.2,
         marker=MARKERS[like],
         mfc="none",
         label=name,
     )
-    axes.legend(fontsize=8)
 
 
 def dots(axes: Axes, arms: Mapping[str, Sequence[float]], *, unit: str, log: bool = False) -> None:
-    """Each seed of each arm as a dot, the mean as a bar of its own height."""
-    for i, (name, values) in enumerate(arms.items()):
-        colour = COLOURS[i % len(COLOURS)]
-        axes.plot([i] * len(values), values, MARKERS[i % len(MARKERS)], color=colour, alpha=0.6)
-        axes.plot([i - 0.25, i + 0.25], [sum(values) / len(values)] * 2, color=colour, lw=2.5)
-        del name
-    axes.set_xticks(
-        range(len(arms)), [NAMES.get(n, n) for n in arms], rotation=20 if len(arms) > 4 else 0
-    )
-    axes.set_xlim(-0.6, len(arms) - 0.4)
-    axes.set_ylabel(unit)
+    """A row for each arm, from above: every seed as a dot, the mean as a bar.
+
+    A name is an arm and, behind a line break, a setting: the arm has its colour in every setting, and settings stand apart.
+    """
+    parts = [(*name.split("\n", 1), "")[:2] for name in arms]
+    known = list(dict.fromkeys(arm for arm, _ in parts))
+    rows: list[float] = []
+    for (arm, setting), (_, before) in zip(parts, [parts[0], *parts], strict=False):
+        rows.append(rows[-1] + (1.0 if setting == before else 1.5) if rows else 0.0)
+        values = arms[f"{arm}\n{setting}" if setting else arm]
+        i = known.index(arm) % len(COLOURS)
+        axes.plot(values, [rows[-1]] * len(values), MARKERS[i], color=COLOURS[i], alpha=0.6)
+        middle = sum(values) / len(values)
+        axes.plot([middle] * 2, [rows[-1] - 0.3, rows[-1] + 0.3], color=COLOURS[i], lw=2.5)
+    told = [f"{NAMES.get(a, a)}, {s}" if s else NAMES.get(a, a) for a, s in parts]
+    axes.set_yticks(rows, told)
+    axes.set_ylim(rows[-1] + 0.7, -0.7)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(unit)
+    if isinstance(figure := axes.figure, Figure):
+        figure.set_figheight(0.9 + 0.28 * rows[-1])
     if log:
-        axes.set_yscale("log")
+        axes.set_xscale("log")

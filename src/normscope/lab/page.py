@@ -71,13 +71,25 @@ def page(entries: Sequence[Judged], scale: Scale, data: str) -> str:
     verdicts = {e.claim.name: e.judgement for e in entries if e.judgement is not None}
     measured = sum(e.judgement is not None for e in entries)
     head = (
-        f"# The lab\n\n{measured} of {len(entries)} claims about batch normalization, tried on {data} at scale {scale.name}. "
-        "Each verdict follows a rule that stands in the claim's file and was written before the data; where a rule or a design was mended after a first look, the claim says so. Intervals are at 95 %, paired by seed; every seed "
-        "draws its own weights, its own order and its own division of the data. Learning rates are chosen on validation images, accuracies are those of test images. "
-        "What is said here is about small networks on small images: the direction carries over where the literature beside it agrees."
+        f"# The lab\n\n{measured} of {len(entries)} claims about batch normalization, each tried by an experiment on {data} at scale {scale.name}. "
+        "What to do comes first; below stand [all verdicts](#verdicts), and for each claim its plot, its design and its rule."
     )
-    parts = [head, ten_minutes(verdicts), _table(entries), *(_section(e) for e in entries)]
+    parts = [head, ten_minutes(verdicts), _how(entries), _table(entries)]
+    parts += [_section(e) for e in entries]
     return MARK + "\n\n".join(parts) + "\n"
+
+
+def _how(entries: Sequence[Judged]) -> str:
+    mended = sum(bool(e.claim.mended) for e in entries)
+    return (
+        "## How to read the verdicts\n\n"
+        "Each follows a rule that stands in the claim's file and was written before the data. Rule, design or telling of "
+        f"{mended} claims was mended after a first look at data; each of them says what and why. Where a claim holds in some settings only, these are named, and the effect "
+        "beside the verdict is that of one of them. A claim whose interval includes no effect is never said to hold: the interval at 95 %, shared out over all effects that are judged "
+        "together, must exclude it. Effects are paired by seed; every seed draws its own weights, its own order and its own division of the data. "
+        "Learning rates are chosen on validation images, accuracies are those of test images. What is said here is about small networks on small images: the direction "
+        "carries over where the literature beside it agrees."
+    )
 
 
 def _table(entries: Sequence[Judged]) -> str:
@@ -105,8 +117,10 @@ def _section(entry: Judged) -> str:
     lines += [
         f"**Design.** {claim.design} Arms: {', '.join(claim.arms)}.",
         f"**Rule.** {claim.rule}",
-        f"**Literature.** {claim.literature}",
     ]
+    if claim.mended:
+        lines.append(f"**Mended after a first look.** {claim.mended}")
+    lines.append(f"**Literature.** {claim.literature}")
     if claim.note:
         lines.append(f"**Note.** {claim.note}")
     lines.append(f"**In normscope.** {claim.rests}")

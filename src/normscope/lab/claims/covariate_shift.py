@@ -143,7 +143,6 @@ def draw(results: Results, axes: Axes) -> None:
                 label=f"{s}, {figures.NAMES[a]}",
             )
     axes.set(xlabel="depth of the layer (1: the last)", ylabel="cos(G, G′)")
-    axes.legend(fontsize=8)
 
 
 CLAIM = Claim(

@@ -94,7 +94,7 @@ CLAIM = Claim(
     rule="For each batch size: holds when at least 0.5 % more predictions change than in eval mode, with an interval above 0 "
     "(Bonferroni over the sizes); the sizes where it holds are named when it is not all.",
     plot="The share of predictions that change, and the errors, by batch size at prediction.",
-    rests="NS401 inference-in-train-mode and NS603 batch-leak, which ask for just this dependence before they speak.",
+    rests="NS401 inference-in-train-mode: an error where what is computed in training mode meets a loss or a decision. NS603 batch-leak asks what the company is worth: a warning from 1 percentage point between the loader's batches and shuffled ones.",
     literature="Digits perceptron evaluated with batch statistics: 83.8 against 97.3 % at batch 4, 27.2 against 44.7 % at batch 2 (trained at that size, ours at 32).",
     cells=cells,
     measure=measure,

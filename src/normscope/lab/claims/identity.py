@@ -50,7 +50,7 @@ def judge(results: Results) -> Judgement:
 
 
 def draw(results: Results, axes: Axes) -> None:
-    arms = {a.replace(", ", ",\n"): results.one(arm=a)["distance"] for a in ARMS}
+    arms = {a: results.one(arm=a)["distance"] for a in ARMS}
     figures.dots(axes, arms, unit="|output − input| / sd", log=True)
 
 
@@ -63,7 +63,7 @@ CLAIM = Claim(
     rule=f"Holds when with γ = √(σ² + ε) the outputs of every seed are the inputs to within {BOUND:g} standard deviations; the condition is "
     "named when on another batch the distance is more than a thousand times that.",
     plot="The largest distance between output and input, by how γ was set.",
-    rests="The repair `fold-batchnorm` and the certificate's bounds rest on the same algebra, with ε in it; NS205 on what ε does to small variances.",
+    rests="The repair `fold-batchnorm` and the certificate's bounds rest on the same algebra, with ε in it; NS205 epsilon-out-of-range: a warning where ε ≥ 0.05 is at least half of σ² + ε.",
     literature="Exact by algebra once ε is counted; with γ = σ the relative error is ε/(2σ²), and 29 % where σ² = ε.",
     cells=cells,
     measure=measure,

@@ -97,6 +97,7 @@ CLAIM = Claim(
     plot="Test accuracy by where batch norm stands, at both batch sizes.",
     rests="NS301 reports every layer alike; the probe `batch_size` asks each depth of the user's own network.",
     literature="No measured number.",
+    mended="4 epochs and 6 seeds instead of 6 and 8, for the time it took.",
     cells=cells,
     measure=measure,
     judge=judge,

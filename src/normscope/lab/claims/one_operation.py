@@ -15,11 +15,11 @@ from normscope.lab.data import Data
 from normscope.lab.verdicts import judgement, mean, within
 
 ARMS = ("output", "gradient", "running statistics", "output, channels last as channels")
-BOUND = 1e-4  # relative; sums over 4096 values in single precision, in another order
+BOUND = 1e-9  # relative; sums in another order, in double precision
 
 
 def cells(scale: Scale) -> list[dict[str, object]]:
-    return [{"arm": arm, "seeds": scale.seed_list()} for arm in ARMS]
+    return [{"arm": arm, "precision": "double", "seeds": scale.seed_list()} for arm in ARMS]
 
 
 def measure(cell: Cell, data: Data) -> Numbers:
@@ -29,21 +29,21 @@ def measure(cell: Cell, data: Data) -> Numbers:
 def _difference(arm: str, seed: int, data: Data) -> float:
     """The largest difference between the two layers on the same values, relative to the largest value."""
     generator = torch.Generator().manual_seed(seed)
-    images = data.images[torch.randperm(len(data.images), generator=generator)[:64]]
-    kernel = torch.randn(8, images.shape[1], 3, 3, generator=generator)
+    images = data.images[torch.randperm(len(data.images), generator=generator)[:64]].double()
+    kernel = torch.randn(8, images.shape[1], 3, 3, generator=generator).double()
     maps = nn.functional.conv2d(images, kernel, padding=1)
     rows = maps.permute(0, 2, 3, 1).reshape(-1, 8)
-    two: Any = nn.BatchNorm2d(8)
-    one: Any = nn.BatchNorm1d(8)
+    two: Any = nn.BatchNorm2d(8).double()
+    one: Any = nn.BatchNorm1d(8).double()
     if arm.endswith("as channels"):
         # What a user gets who hands (N, C, positions) over as (N, positions, C).
-        wrong = nn.BatchNorm1d(maps[0, 0].numel())(maps.flatten(2).transpose(1, 2))
+        wrong = nn.BatchNorm1d(maps[0, 0].numel()).double()(maps.flatten(2).transpose(1, 2))
         return _relative(
             two(maps).permute(0, 2, 3, 1), wrong.reshape(maps.permute(0, 2, 3, 1).shape)
         )
     maps.requires_grad_()
     rows = rows.detach().requires_grad_()
-    weights = torch.randn(rows.shape, generator=generator)
+    weights = torch.randn(rows.shape, generator=generator).double()
     outputs = two(maps).permute(0, 2, 3, 1).reshape(-1, 8), one(rows)
     if arm == "output":
         return _relative(*outputs)
@@ -76,10 +76,7 @@ def judge(results: Results) -> Judgement:
 
 
 def draw(results: Results, axes: Axes) -> None:
-    arms = {
-        a.replace(", ", ",\n"): [max(v, 1e-9) for v in results.one(arm=a)["difference"]]
-        for a in ARMS
-    }
+    arms = {a: [max(v, 1e-18) for v in results.one(arm=a)["difference"]] for a in ARMS}
     figures.dots(axes, arms, unit="difference / largest value", log=True)
 
 
@@ -87,12 +84,13 @@ CLAIM = Claim(
     name="one-operation",
     seeds=(EXPLAINED,),
     says="BatchNorm1d and BatchNorm2d are the same operation in two layouts: per channel, over everything else.",
-    design="Maps of 64 images with 8 channels: BatchNorm2d on (N, C, H, W) against BatchNorm1d on (N·H·W, C), in outputs, gradients and running statistics. No training.",
+    design="Maps of 64 images with 8 channels: BatchNorm2d on (N, C, H, W) against BatchNorm1d on (N·H·W, C), in outputs, gradients and running statistics, in double precision. No training.",
     arms=ARMS,
     rule=f"Holds when outputs, gradients and running statistics of all seeds agree to within {BOUND:g} of the largest value.",
     plot="The largest relative difference; at the right what happens when the channels stand on the wrong axis.",
     rests="NS105 wrong-axis: the layers agree only while the channels stand on axis 1. All rules read 1d, 2d and 3d layers as one kind.",
     literature="Exact by definition.",
+    mended="The rule asked for 1e-4 in single precision, which rounding exceeds on maps of 28 × 28; now both layers compute in double precision, and the bound is a hundred thousand times as strict.",
     cells=cells,
     measure=measure,
     judge=judge,

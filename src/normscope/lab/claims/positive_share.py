@@ -69,7 +69,7 @@ def judge(results: Results) -> Judgement:
 
 def draw(results: Results, axes: Axes) -> None:
     arms = {
-        f"{i}\n{figures.NAMES[k]}\n{e} epoch{'s' * (e > 1)}": results.one(
+        f"{figures.NAMES[k]}\n{i}, {e} epoch{'s' * (e > 1)}": results.one(
             arm=k, inputs=i, epochs=e
         )["positive"]
         for i in INPUTS
@@ -77,7 +77,6 @@ def draw(results: Results, axes: Axes) -> None:
         for k in ("batch", "none")
     }
     figures.dots(axes, arms, unit="positive inputs to ReLU, %")
-    axes.tick_params(axis="x", labelsize=7)
 
 
 CLAIM = Claim(
@@ -89,7 +88,7 @@ CLAIM = Claim(
     arms=("batch", "none"),
     rule="For each kind of input, after training: holds when the share is at least 5 points above that without norm, with an interval above 0 (Bonferroni over the two).",
     plot="The share of positive inputs by pixels, norm and epochs.",
-    rests="NS503 dead-channels looks for units that are never positive, and never at the share of positive values as such.",
+    rests="NS503 dead-channels: a warning from 70 % of channels that are never positive, and never the share of positive values as such.",
     literature="No measured number; at initialization both are one half by symmetry.",
     cells=cells,
     measure=measure,

@@ -66,8 +66,8 @@ def _verdict(answers: dict[tuple[str, int], Answer]) -> str:
     """By batch size: every form of batch norm, or those that are named."""
     short = {
         "batch norm, shared": "shared statistics",
-        "batch norm a step": "one for each step",
-        "batch norm a step, γ = 0.1": "one for each step with γ = 0.1",
+        "batch norm a step": "a norm for each step",
+        "batch norm a step, γ = 0.1": "a norm for each step that starts at γ = 0.1",
     }
     parts: list[str] = []
     for b in BATCHES:
@@ -79,36 +79,30 @@ def _verdict(answers: dict[tuple[str, int], Answer]) -> str:
     if len(parts) == len(BATCHES) and not any(" with " in p for p in parts):
         return "holds"
     return (
-        f"holds when {' or '.join(parts)}"
+        f"holds when {', or '.join(parts)}"
         if parts
         else together({str(k): a for k, a in answers.items()})
     )
 
 
 def draw(results: Results, axes: Axes) -> None:
-    arms = {
-        f"{a.replace(', ', ',').replace(',', ',' + chr(10))}\nbatch {b}": results.one(
-            arm=a, batch=b
-        )["test"]
-        for b in BATCHES
-        for a in ARMS
-    }
+    arms = {f"{a}\nbatch {b}": results.one(arm=a, batch=b)["test"] for b in BATCHES for a in ARMS}
     figures.dots(axes, arms, unit="test accuracy, %")
-    axes.tick_params(axis="x", labelsize=6)
 
 
 CLAIM = Claim(
     name="recurrent",
     seeds=(FAILING,),
     says="In recurrent networks batch normalization performs worse; layer norm is often preferable.",
-    design="An Elman network with 48 units over the 8 rows of an image, norm before tanh: batch norm with one set of statistics for all steps, one for each step, the latter with γ = 0.1, layer norm, none. "
+    design="An Elman network with 48 units over the rows of an image, 8 of the digits, norm before tanh: batch norm with one set of statistics for all steps, one for each step, the latter with γ = 0.1, layer norm, none. "
     "Batches of 4 and 32, 4 epochs, learning rate tuned.",
     arms=tuple(ARMS),
     rule="For each form of batch norm and batch size: holds when it is at least 1 point below layer norm, with an interval below 0 (Bonferroni over the six).",
     plot="Test accuracy by norm, at both batch sizes.",
-    rests="NS106 batchnorm-in-recurrence.",
+    rests="NS106 batchnorm-in-recurrence, for shared statistics alone: an info where the gap probe finds that all statistics agree, or where the steps' means differ by less than 0.5 standard deviations and their variances by less than a factor of 2.",
     literature="Cooijmans et al. 2016 make it work with statistics for each step and γ = 0.1, on cells with gates; no number of theirs is established here.",
     note="At batch 32 shared statistics are not significantly worse than layer norm over eight time steps, and statistics for each step are as good; γ = 0.1 helps cells with gates and long sequences, which these are not.",
+    mended="The verdict is told by batch size, where it had listed all six answers; each answer is as the rule has it. 4 epochs, 5 seeds and 3 learning rates instead of 6, 6 and 4, for the time it took.",
     cells=cells,
     measure=measure,
     judge=judge,

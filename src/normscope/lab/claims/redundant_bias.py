@@ -57,17 +57,11 @@ def judge(results: Results) -> Judgement:
 def draw(results: Results, axes: Axes) -> None:
     figures.dots(
         axes,
-        {
-            a.replace(" before", "\nbefore")
-            .replace(" in eval", "\nin eval")
-            .replace(" between", "\nbetween"): results.one(arm=a)["change"]
-            for a in ARMS
-        },
+        {a: results.one(arm=a)["change"] for a in ARMS},
         unit="change of the output / its sd",
         log=True,
     )
-    axes.axhline(BOUND, color=figures.INK, ls=":", label="rounding")
-    axes.legend()
+    axes.axvline(BOUND, color=figures.INK, ls=":", label="the rule's bound")
 
 
 CLAIM = Claim(

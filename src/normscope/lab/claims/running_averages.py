@@ -90,7 +90,7 @@ CLAIM = Claim(
     rule="Holds when after 400 forwards the distance at batch 2 is at least 3 times that at batch 64, and at batch 64 at most a third of that after "
     "one forward, both with intervals above 1. Ratios are geometric means over seeds.",
     plot="The distance by batch size, with the formula for independent samples.",
-    rests="NS202 slow-running-average (the weight (1−α)^t of the first values) and the noise floors of NS601 and NS408.",
+    rests="NS202 slow-running-average (the weight (1−α)^t of the first values) and the noise floors of NS601 batch-statistics-gap and NS408 stale-statistics: a difference counts above three times its noise.",
     literature="Variance of the average α/(2−α) times that of a batch's mean; simulated 0.0523, formula 0.0526.",
     cells=cells,
     measure=measure,

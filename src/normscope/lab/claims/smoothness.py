@@ -132,7 +132,6 @@ def draw(results: Results, axes: Axes) -> None:
         )
     axes.set_yscale("log")
     axes.set(xlabel="training step", ylabel="range of the loss along the gradient")
-    axes.legend()
 
 
 CLAIM = Claim(
