@@ -53,5 +53,5 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $(VENV)/.demo $@
 
 $(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e '.[dev,jax,trainers,zoo]'
+	$(INSTALL) -e '.[dev,jax,ray,tensorflow,trainers,zoo]'
 	@touch $(VENV)/.demo $(VENV)/.dev $@

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from normscope.diagnosis import Diagnosis, diagnose
-from normscope.probes.keras import atexit
+from normscope.probes.keras import atexit, late
 from normscope.record.keras import Observer as _Observer
 from normscope.record.keras import active, observe
 from normscope.record.store import Store, load
@@ -27,6 +27,8 @@ def finish(observer: _Observer, *, probe: bool) -> None:
     observer.finish()
     if probe and not observer.failed:
         try:
+            observer.loops.sources.read_again()
+            late.import_torch()
             atexit.ask(observer)
         except Exception as error:  # noqa: BLE001
             observer.fail(error)

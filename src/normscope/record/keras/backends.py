@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
@@ -22,6 +23,7 @@ class Backend:
 
     name = "numpy"
     compiling: Callable[[], bool] = staticmethod(never)  # inside `torch.compile`
+    reads_while_tracing = False  # whether a variable's value can be had while a step is traced
 
     def traced(self, tensor: Any) -> bool:
         """Whether the tensor stands for values that are computed later, by a compiled function."""
@@ -36,6 +38,14 @@ class Backend:
         """Call `reached` when a backward pass uses one of the outputs; False where none can, or where that is not told."""
         del outputs, reached
         return False
+
+    def tracing(self) -> Any:
+        """What is being traced: an object of its own for each trace, where the backend has one."""
+        return None
+
+    def outside(self) -> AbstractContextManager[Any]:
+        """Where variables have values although a step is being traced, as far as the backend allows that."""
+        return nullcontext()
 
     def read(self, variable: Any) -> NDArray[Any]:
         """A copy of the variable's value on the host."""
@@ -80,12 +90,15 @@ class TensorFlow(Backend):
     """`fit` compiles its steps; hand-written loops run eagerly under a `GradientTape`."""
 
     name = "tensorflow"
+    reads_while_tracing = True
 
     def __init__(self) -> None:
         from tensorflow.python.eager import context, record  # pyright: ignore
+        from tensorflow.python.framework import ops  # pyright: ignore
 
         self._eager = context.executing_eagerly
         self._recording = record.could_possibly_record
+        self._graph, self._outside = ops.get_default_graph, ops.init_scope
 
     def traced(self, tensor: Any) -> bool:
         del tensor
@@ -93,6 +106,16 @@ class TensorFlow(Backend):
 
     def recording(self) -> bool:
         return bool(self._recording())
+
+    def tracing(self) -> Any:
+        return None if self._eager() else self._graph()
+
+    def outside(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self._eager() else self._outside()
+
+    def read(self, variable: Any) -> NDArray[Any]:
+        with self.outside():
+            return super().read(variable)
 
 
 class Jax(Backend):

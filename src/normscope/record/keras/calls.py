@@ -37,7 +37,7 @@ class NormCalls:
             return
         found = self.observer.registry.known(layer)
         if found is None or found.record.site is None:
-            if found is None and outermost.traced:
+            if found is None and outermost.traced and not self.observer.backend.reads_while_tracing:
                 return  # made while a step was traced: its values cannot be read
             found = self.observer.registry.find(
                 forward.root, layer, self.observer.built_at.get(layer)
@@ -68,19 +68,27 @@ class NormCalls:
 
 
 def _sizes(layer: Any, x: Any, kind: str) -> tuple[int, int]:
-    """The size of dimension 0, and how many values each mean is taken over; 0 for what is not known yet."""
-    shape = [0 if n is None else int(n) for n in x.shape]
+    """The size of dimension 0, and how many values each mean is taken over.
+
+    Of a batch whose size is not known yet: 0, and the number for one sample as a negative number where it grows with
+    the batch. Another size that is not known counts as 1.
+    """
+    if getattr(x.shape, "rank", 0) is None:
+        return 0, 0
+    shape = [1 if n is None else int(n) for n in x.shape]
     if not shape:
         return 1, 1
+    samples = 0 if x.shape[0] is None else shape[0]
     total = 1
     for n in shape:
         total *= n
     if kind == "group":
-        return shape[0], total // max(1, shape[0] * int(layer.groups))
+        return samples, total // max(1, shape[0] * int(layer.groups))
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
     own = 1
     for axis in axes:
         own *= shape[axis]
     if kind == "batch":
-        return shape[0], total // max(1, own)
-    return shape[0], own
+        values = total // max(1, own)
+        return samples, values if samples else -values
+    return samples, own

@@ -12,6 +12,7 @@ from types import FrameType
 import normscope
 from normscope.graph.model import Site
 
+GENERATED = "__autograph_generated_file"  # in the name of a file that TensorFlow rewrote
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _LIBRARIES = (
     os.path.dirname(os.path.abspath(normscope.__file__)) + os.sep,
@@ -41,7 +42,19 @@ def user_site(depth: int = 1) -> Site | None:
     frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         file = frame.f_code.co_filename
+        if GENERATED in file:
+            return _written()
         if not is_library(file):
             return Site(file.removeprefix(_STARTED_IN), frame.f_lineno)
         frame = frame.f_back
+    return None
+
+
+def _written() -> Site | None:
+    """The same where TensorFlow runs a rewritten copy of the user's code: it knows which line each one came from."""
+    from tensorflow.python.util import tf_stack  # pyright: ignore
+
+    for frame in reversed(list(tf_stack.extract_stack())):
+        if not is_library(frame.filename) and GENERATED not in frame.filename:
+            return Site(frame.filename.removeprefix(_STARTED_IN), frame.lineno)
     return None

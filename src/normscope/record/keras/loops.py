@@ -12,17 +12,30 @@ from time import perf_counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import keras
 from keras.src import tree
 
 from normscope.graph.model import Site
 from normscope.record.guard import guarded
 from normscope.record.keras.lines import user_site
+from normscope.record.keras.sources import OneBatch, Sources
+from normscope.record.keras.tracing import Traced, again
 from normscope.record.timeline import Forward
 
 if TYPE_CHECKING:
     from normscope.record.keras.observer import Observer
 
 PHASES = ("train", "test", "predict")
+FUNCTION = "function"  # a compiled function of the script's own
+
+
+@dataclass(slots=True)
+class Applied:
+    """An optimizer's update inside a trace, and the number of its updates before."""
+
+    optimizer: Any
+    variables: list[Any]
+    before: int
 
 
 @dataclass(slots=True)
@@ -35,21 +48,19 @@ class Loop:
     iterator: Any = None
     ran: bool = False  # a model ran eagerly in the current batch
     in_batch: bool = False
-    templates: list[Forward] = field(default_factory=list[Forward])
-
-
-@dataclass(slots=True)
-class _OneBatch:
-    """A source of data of one batch."""
-
-    batch_size: int
-    partial_batch_size: int | None = None
-    num_batches: int = 1
+    templates: list[Traced] = field(default_factory=list[Traced])
+    applied: list[Applied] = field(default_factory=list[Applied])
+    size: int = 0  # of its batches, where the data source does not tell
 
 
 def _samples_of(x: Any) -> int:
     shape: Any = getattr(next(iter(tree.flatten(x)), None), "shape", None)
     return int(shape[0]) if shape else 0
+
+
+def steps_of_its_own(model: Any) -> bool:
+    """Whether the model is trained as Keras does it: it gets the first part of a batch as it is."""
+    return type(model).train_step is keras.Model.train_step
 
 
 class Loops:
@@ -59,9 +70,8 @@ class Loops:
         self.observer = observer
         self.stack: list[Loop] = []
         # By model and phase, what was traced: forwards of one batch, newest for each batch size.
-        self._traced: dict[tuple[int, str], dict[int, list[Forward]]] = {}
-        self._jax: tuple[int, dict[int, int]] | None = None
-        self._iterator: Any = None
+        self._traced: dict[tuple[int, str], dict[int, list[Traced]]] = {}
+        self.sources = Sources(observer)
 
     @property
     def readable(self) -> bool:
@@ -110,16 +120,35 @@ class Loops:
         if self.stack:
             self.stack[-1].ran = True
 
-    def learn(self, forward: Forward) -> None:
-        """A forward was traced for the steps of the running loop."""
-        if self.stack:
-            self.stack[-1].templates.append(forward)
+    def learn(self, traced: Traced) -> None:
+        """A forward was traced for the steps of the running loop.
+
+        A step may be traced more than once, as TensorFlow does when the first trace makes variables: the newest counts.
+        """
+        if not self.stack:
+            return
+        loop = self.stack[-1]
+        loop.templates = [
+            x for x in loop.templates if x.trace is traced.trace or x.signature != traced.signature
+        ]
+        loop.templates.append(traced)
+
+    def traced(self, forward: Forward) -> Traced | None:
+        """What the running loop learned this forward as."""
+        templates = self.stack[-1].templates if self.stack else ()
+        return next((x for x in templates if x.forward is forward), None)
+
+    def applies(self, optimizer: Any, variables: list[Any]) -> None:
+        """An optimizer's update was traced."""
+        if self.stack and self.stack[-1].phase == FUNCTION:
+            before = int(self.observer.read(optimizer._iterations))
+            self.stack[-1].applied.append(Applied(optimizer, variables, before))
 
     @guarded
     def iterates(self, iterator: Any) -> None:
-        self._iterator = iterator
         if self.stack:
             self.stack[-1].iterator = iterator
+        self.sources.begins(iterator)
 
     @guarded
     def sees(self, batch: Any) -> None:
@@ -129,6 +158,9 @@ class Loops:
             return
         root = observer.registry.traced_root_of(loop.model)
         if root is None or not root.layers or not batch:
+            return
+        loop.size = _samples_of(batch[0])
+        if not steps_of_its_own(loop.model):  # else nobody knows what of the batch the model gets
             return
         step = observer.steps.count
         kept = observer.kept
@@ -171,10 +203,11 @@ class Loops:
             self.observer.books.flush_when_due()
 
     @guarded
-    def one_batch_begins(self, phase: str, model: Any, x: Any) -> None:
-        """`train_on_batch` or one of its siblings."""
+    def one_batch_begins(self, phase: str, model: Any, data: tuple[Any, ...]) -> None:
+        """`train_on_batch` or one of its siblings, with inputs and, where it has them, targets."""
         self.begins(phase, model)
-        self.stack[-1].iterator = SimpleNamespace(data_adapter=_OneBatch(_samples_of(x)))
+        source = OneBatch(_samples_of(data[0]), data)
+        self.stack[-1].iterator = SimpleNamespace(data_adapter=source)
         self.batch_begins(phase)
 
     @guarded
@@ -203,30 +236,27 @@ class Loops:
     def _compiled(self, loop: Loop, last: int, logs: Any) -> None:
         observer = self.observer
         known = self._traced.setdefault((id(loop.model), loop.phase), {})
-        samples = self._samples(loop, last)
+        samples = self.sources.samples(loop, last)
         if loop.templates:
-            seen = next((c[3] for f in loop.templates for c in f.calls), 0)
+            seen = next((c[3] for t in loop.templates for c in t.forward.calls), 0)
             known[seen or 0] = loop.templates
+            for traced in loop.templates:
+                traced.trace = traced.loss = None  # a trace may hold much memory
         templates = known.get(samples) or known.get(0) or next(iter(known.values()), None)
         if not templates:
             return
         self._tell(loop)
         observer.schedule.begin()
         times = max(1, int(getattr(loop.model, "steps_per_execution", 1) or 1))
-        roots = [f.root for f in templates]
         training = loop.phase == "train"
+        roots = [t.forward.root for t in templates]
         for template in templates:
-            used = training and template.training
+            used = template.used(stepped=training)
             for i in range(times):
-                forward = self._forward(
-                    template, samples, observer.steps.count + (i if used else 0)
-                )
-                forward.site = loop.site or template.site
-                forward.used, forward.scored = used, not used
-                if used:
-                    self._count(forward)
-                observer.timeline.commit(forward, "training" if used else "inference")
+                step = observer.steps.count + (i if used else 0)
+                self.repeat(template, samples, step, loop.site, used=used, scored=not used)
         if training:
+            self.sources.keep(loop, last, templates)
             observer.steps.trained = True
             optimizer = loop.model.optimizer
             if optimizer is not None:
@@ -235,36 +265,28 @@ class Loops:
             observer.steps.loss = loss
             observer.steps.step(roots, optimizer, times)
 
-    def _forward(self, template: Forward, samples: int, step: int) -> Forward:
-        """The same forward once more, at another step and with a batch of that size."""
+    def repeat(
+        self,
+        template: Traced,
+        samples: int,
+        step: int,
+        site: Site | None,
+        *,
+        used: bool,
+        scored: bool,
+    ) -> Forward:
+        """A traced forward ran again: commit it."""
         observer = self.observer
-        again = Forward(template.root, template.training, step, observer.activity, template.site)
-        for call in template.calls:
-            own = call[3] or samples
-            # Before the batch's size is known, sizes of 0 make the number of values 0: then the number for one sample
-            # is not known either, and the batch's size stands for it.
-            again.calls.append((*call[:3], own, call[4] or own, *call[5:]))
-        return again
-
-    def _count(self, forward: Forward) -> None:
+        forward = again(template, samples, step, observer.activity)
+        forward.site = site or forward.site
+        forward.used, forward.scored = used, scored
         by_id = {x.record.id: x for x in forward.root.layers}
         for call in forward.calls:
             if call[2] and (layer := by_id.get(call[0])) is not None:
                 layer.alpha = call[5]
                 layer.record.updates += 1
-
-    def _samples(self, loop: Loop, last: int) -> int:
-        """The size of the batch that was just done, as the loop's data source tells it; 0 when it does not."""
-        adapter = getattr(loop.iterator, "data_adapter", None)
-        try:
-            size = adapter.batch_size if adapter is not None else None
-            partial = adapter.partial_batch_size if adapter is not None else None
-            batches = adapter.num_batches if adapter is not None else None
-        except NotImplementedError:
-            return 0
-        if partial and batches and last >= batches - 1:
-            return int(partial)
-        return int(size or 0)
+        observer.timeline.commit(forward, "training" if used else "inference")
+        return forward
 
     def _tell(self, loop: Loop) -> None:
         for root in self.observer.registry.roots:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from keras.src import tree
 
 from normscope.record.guard import guarded
+from normscope.record.keras.tracing import Target, Traced, place_of
 from normscope.record.timeline import Forward
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class Losses:
         if found is None:
             return
         forward, output = found
+        traced = observer.loops.traced(forward)
+        if traced is not None:
+            self._traced(traced, loss, y_true, output, weighted, result)
+            return
         if forward.kept is not None and not weighted and forward.kept.loss is None:
             observer.kept.note_target(forward.kept, loss, y_true, output)
         if forward in forward.root.pending:
@@ -35,6 +40,17 @@ class Losses:
             observer.steps.loss = result.detach() if hasattr(result, "detach") else result
         else:
             self._scored(forward)
+
+    def _traced(
+        self, traced: Traced, loss: Any, y_true: Any, output: int, weighted: bool, result: Any
+    ) -> None:
+        """A loss was traced: which of the step's inputs is its target."""
+        place = place_of(traced.trace, y_true)
+        if place is not None and not weighted and traced.target is None:
+            traced.target = Target(loss, place, output)
+        traced.loss = result
+        if not traced.taped:
+            traced.forward.scored = True
 
     @guarded
     def decision(self, y_pred: Any) -> None:

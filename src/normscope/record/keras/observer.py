@@ -7,6 +7,7 @@ reach the user's code. In forked processes it is inert from the start.
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401  what the probes import needs it, and at exit it is too late
 import functools
 import os
 import sys
@@ -25,6 +26,7 @@ from normscope.record.keras import backends, live, patches
 from normscope.record.keras.batches import KeptBatches
 from normscope.record.keras.books import Books
 from normscope.record.keras.calls import NormCalls
+from normscope.record.keras.functions import Functions
 from normscope.record.keras.lines import user_site
 from normscope.record.keras.loops import Loops
 from normscope.record.keras.losses import Losses
@@ -61,6 +63,7 @@ class Observer:
         self.polling = Polling(store, self.books.read, self.schedule)
         self.steps = Steps(self)
         self.loops = Loops(self)
+        self.functions = Functions(self)
         self.losses = Losses(self)
         self.forwards = Outermost(self)
         self.calls = NormCalls(self)

@@ -11,13 +11,16 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import keras
 from keras.src import backend as keras_backend
+from keras.src import tree
 
 from normscope.record.guard import guarded
 from normscope.record.keras import live
 from normscope.record.keras.backends import symbolic, tensors_of
 from normscope.record.keras.lines import user_site
 from normscope.record.keras.registry import Root
+from normscope.record.keras.tracing import Traced, arguments_of
 from normscope.record.timeline import Forward
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ class Outermost:
         self.current: Forward | None = None
         self.traced = False  # the current call is being compiled: it will run later, many times
         self._new: Root | None = None
+        self._traced: Any = None  # the trace that the current call is a part of
+        self._arguments: Any = None
 
     def run(
         self,
@@ -77,9 +82,12 @@ class Outermost:
         if self.traced and not observer.loops.compiles(layer):
             return None
         registry = observer.registry
-        root = registry.traced_root_of(layer) if self.traced else registry.root_of(layer)
+        readable = not self.traced or observer.backend.reads_while_tracing
+        root = registry.root_of(layer) if readable else registry.traced_root_of(layer)
         if root is None:
             return None
+        if root.shapes is None:
+            root.shapes = shapes_of(args, kwargs)
         observer.schedule.begin()
         if root not in observer.registry.roots:
             self._new = root  # whether it has weights is known when it is built: after this call
@@ -96,6 +104,8 @@ class Outermost:
             root.told_training = "training" in kwargs
         forward = Forward(root, training, observer.steps.count, observer.activity, site)
         if self.traced:
+            self._traced = observer.backend.tracing()
+            self._arguments = arguments_of(self._traced, args, kwargs)
             return forward
         self._note_input(forward, first)
         if (training or observer.backend.recording()) and root.model is layer and root.layers:
@@ -132,7 +142,13 @@ class Outermost:
                 return
             observer.registry.keep(root)
         if self.traced:
-            observer.loops.learn(forward)
+            told = observer.backend.reads_while_tracing
+            if told:
+                root.begin()  # a model that its first call built
+            taped = observer.backend.recording() if told else None
+            observer.loops.learn(Traced(forward, self._traced, taped, self._arguments))
+            if told:
+                root.last_outputs = [(forward, weakref.ref(t)) for t in list(tensors_of(out))[:8]]
             return
         observer.loops.ran()
         forward.scored = observer.loops.answering
@@ -174,6 +190,22 @@ class Outermost:
             observer.kept.keep(forward.root, forward.kept, max(1, models))
             forward.kept = None
         observer.steps.watch(forward.root)
+
+
+def shapes_of(args: Any, kwargs: Any) -> tuple[Any, Any] | tuple[()]:
+    """The arguments of a call with stand-ins of the same shapes for its tensors; empty where one has no shape."""
+
+    def stand_in(value: Any) -> Any:
+        if not keras_backend.is_tensor(value) and not hasattr(value, "dtype"):
+            return value
+        return keras.KerasTensor(tuple(value.shape), keras_backend.standardize_dtype(value.dtype))
+
+    kwargs = {k: v for k, v in kwargs.items() if k != "training"}
+    try:
+        found: Any = tree.map_structure(stand_in, (args, kwargs))
+    except (TypeError, ValueError):  # sparse, ragged, or of unknown rank
+        return ()
+    return found
 
 
 def training_argument(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

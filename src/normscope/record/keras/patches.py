@@ -47,6 +47,8 @@ def install() -> None:
     if keras.config.backend() != "torch":  # where these are compiled as well
         for phase in PHASES:
             _wrap(keras.Model, f"{phase}_on_batch", functools.partial(_on_batch, phase=phase))
+    if keras.config.backend() == "tensorflow":
+        _install_tensorflow()
     if keras.config.backend() == "jax":
         from keras.src.backend.jax.trainer import JAXEpochIterator
 
@@ -56,6 +58,18 @@ def install() -> None:
         _wrap(CallbackList, f"on_{phase}_end", functools.partial(_ends, phase=phase))
         _wrap(CallbackList, f"on_{phase}_batch_begin", functools.partial(_batch, phase=phase))
         _wrap(CallbackList, f"on_{phase}_batch_end", functools.partial(_batch_end, phase=phase))
+
+
+def _install_tensorflow() -> None:
+    from keras.src.trainers.data_adapters.generator_data_adapter import GeneratorDataAdapter
+    from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+    from tensorflow.python.eager.polymorphic_function.polymorphic_function import (  # pyright: ignore
+        Function,
+    )
+
+    _wrap(Function, "__call__", _function)
+    _wrap(PyDatasetAdapter, "_standardize_batch", _made_by_dataset)
+    _wrap(GeneratorDataAdapter, "get_tf_dataset", _made_by_generator)
 
 
 def _wrap(owner: Any, name: str, make: Callable[[Method], Method]) -> None:
@@ -207,6 +221,47 @@ def _batches(get: Method) -> Method:
     return _get_iterator
 
 
+def _function(call: Method) -> Method:
+    cell = live.observer
+
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+        if (observer := cell[0]) is None:
+            return call(self, *args, **kwargs)
+        return observer.functions.run(call, self, args, kwargs)
+
+    return __call__
+
+
+def _made_by_dataset(standardize: Method) -> Method:
+    cell = live.observer
+
+    def _standardize_batch(self: Any, batch: Any) -> Any:
+        result = standardize(self, batch)
+        if (observer := cell[0]) is not None:
+            observer.loops.sources.made(self, result)
+        return result
+
+    return _standardize_batch
+
+
+def _made_by_generator(get: Method) -> Method:
+    cell = live.observer
+
+    def watched(self: Any, batches: Any) -> Iterator[Any]:
+        for batch in batches:
+            if (observer := cell[0]) is not None:
+                observer.loops.sources.made(self, batch)
+            yield batch
+
+    def get_tf_dataset(self: Any) -> Any:
+        if cell[0] is not None:
+            make = self.generator
+            self.generator = lambda: watched(self, make())
+        return get(self)
+
+    return get_tf_dataset
+
+
 def _begins(method: Method, phase: str) -> Method:
     cell = live.observer
 
@@ -235,7 +290,7 @@ def _on_batch(method: Method, phase: str) -> Method:
     def on_batch(self: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         if (observer := cell[0]) is None:
             return method(self, x, *args, **kwargs)
-        observer.loops.one_batch_begins(phase, self, x)
+        observer.loops.one_batch_begins(phase, self, (x, *args[:1]))
         result = method(self, x, *args, **kwargs)
         observer.loops.one_batch_ends(phase)
         return result

@@ -36,6 +36,8 @@ class Root:
         self.last_shapes: list[tuple[int, ...]] = []
         self.last_input: Any = None
         self.compiled_told = False
+        # Arguments of its first call, without values; empty where they have no shapes.
+        self.shapes: tuple[Any, Any] | tuple[()] | None = None
         self._read = read
         self._sample: list[tuple[Any, Any]] = []
 

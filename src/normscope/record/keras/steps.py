@@ -42,7 +42,12 @@ class Steps:
     def applied(self, optimizer: Any, variables: Any) -> None:
         """A Keras optimizer applied gradients."""
         observer = self.observer
-        if keras_backend.in_stateless_scope() or self._is_traced(optimizer):
+        if keras_backend.in_stateless_scope():
+            return
+        if self._is_traced(optimizer):
+            if observer.backend.reads_while_tracing:
+                held = variables if variables is not None else optimizer._trainable_variables
+                observer.loops.applies(optimizer, list(held))
             return
         every = getattr(optimizer, "gradient_accumulation_steps", None)
         if every and int(observer.backend.read(optimizer._iterations)) % every:

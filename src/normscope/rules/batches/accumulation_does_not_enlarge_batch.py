@@ -72,7 +72,7 @@ def _accumulated(recording: Recording, layer: Layer) -> _Accumulated | None:
     lines: dict[Site | None, list[int]] = {}  # forwards, steps, repeated inputs
     sizes: Counter[int] = Counter()
     for span, pattern, call in recording.calls(layer.id, "training"):
-        if call.updates and not call.recomputed:
+        if call.updates and call.samples and not call.recomputed:
             told = lines.setdefault(pattern.site, [0, 0, 0])
             told[:] = told[0] + span.forwards, told[1] + span.steps, told[2] + span.same_input
             sizes[call.samples] += span.forwards

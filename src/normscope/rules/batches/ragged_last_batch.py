@@ -93,7 +93,7 @@ def _usual(recording: Recording, layer: Layer) -> tuple[int, int] | None:
     """Samples and values of the most frequent updating training forward."""
     seen: dict[tuple[int, int], int] = {}
     for span, _, call in recording.calls(layer.id, "training"):
-        if call.updates:
+        if call.updates and call.samples:  # else the batch's size is not known
             key = (call.samples, call.values)
             seen[key] = seen.get(key, 0) + span.forwards
     return max(seen, key=lambda k: seen[k]) if seen else None
@@ -107,7 +107,7 @@ def _spoiled(recording: Recording, layer: Layer) -> tuple[Call, tuple[int, int],
     updates = [
         (span, call, i)
         for i, (span, _, call) in enumerate(recording.calls(layer.id))
-        if call.updates and not call.recomputed
+        if call.updates and call.samples and not call.recomputed
     ]
     judged = {
         step

@@ -101,7 +101,7 @@ def _group(recording: Recording, layer: Layer, worth: Values | None) -> _Group |
         if call.recomputed:
             continue
         still = not call.batch_stats
-        if call.updates:
+        if call.updates and call.samples:  # else the batch's size is not known
             sizes.append((call.samples, call.values, span.forwards))
             forwards += span.forwards
             steps += span.steps
