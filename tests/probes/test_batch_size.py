@@ -12,6 +12,7 @@ from normscope.errors import NormscopeError
 from normscope.probes import batch_size, plan
 from normscope.probes.answers.batch_size import Interval, SizeBias, smallest_safe
 from normscope.probes.by_depth import called
+from normscope.probes.gradients import gradient
 from normscope.probes.recut import Pool
 from normscope.probes.replay import set_mode
 from normscope.probes.sets import WIDTH, Layout, averaged
@@ -66,7 +67,7 @@ def test_averaged_is_the_mean_of_the_gradients_of_batches():
     parameters = list(model.parameters())
     layout = Layout(called(model, pool.take(torch.arange(4)), parameters), parameters)
     members = torch.randperm(64)
-    found = averaged(model, pool, members, 8, layout)
+    found = averaged(lambda b: gradient(model, b, parameters), pool, members, 8, layout)
     loss = 0.0
     for part in members.split(8):
         batch = pool.take(part)
@@ -160,7 +161,7 @@ def test_time_decides_on_sets_and_sizes(seconds, largest, sets, skipped, monkeyp
     monkeypatch.setattr(plan, "_time", lambda *_: 1e-3)
     model = mlp()
     pool = Pool(given(data(2048), model))
-    found = plan.planned(model, pool, [*model.parameters()], seconds=seconds, cuts=2, compared=2)
+    found = plan.planned(lambda _: [], pool, seconds=seconds, cuts=2, compared=2)
     assert found.seconds <= seconds
     assert sorted({*found.sizes, *found.skipped, found.largest}) == [2**i for i in range(1, 9)]
     assert (found.largest, found.sets, len(found.skipped)) == (largest, sets, skipped)

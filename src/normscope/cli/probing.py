@@ -59,11 +59,9 @@ def list_probes() -> int:
 def _examine(target: str, questions: Sequence[Question], record: Path, seconds: float) -> bool:
     """Ask one after the other; False when the user interrupted."""
     from normscope.checking.target import build
-    from normscope.probes.setup import setup_of
-    from normscope.probing.asking import Examination
+    from normscope.probing import examined
 
-    setup = setup_of(build(target), f"`{target}`")
-    with Examination(setup, target=target, record=record) as examination:
+    with examined(build(target), target=target, record=record) as examination:
         try:
             _ask(examination, questions, seconds)
         except KeyboardInterrupt:

@@ -8,6 +8,7 @@ for every size, so that what differs is the doing of normalization (see `normsco
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -23,12 +24,12 @@ from normscope.probes.answers.batch_size import (
     SizeBias,
     smallest_safe,
 )
-from normscope.probes.gradients import trainable
+from normscope.probes.gradients import Gradient, gradient, trainable
 from normscope.probes.plan import Plan, planned
 from normscope.probes.recut import Pool
 from normscope.probes.regularizers import noisy_norms
 from normscope.probes.replay import bare, set_mode
-from normscope.probes.sets import Layout, averaged
+from normscope.probes.sets import Ask, Layout, Samples, averaged
 from normscope.probes.setup import Given
 from normscope.probes.untouched import untouched
 from normscope.probes.without_statistics import replaced
@@ -67,11 +68,29 @@ def measure(
         parameters = trainable(model)
         order = by_depth.called(model, pool.take(torch.arange(min(4, pool.samples))), parameters)
         layout = Layout(order, parameters)
-        plan = planned(model, pool, parameters, seconds=seconds, cuts=CUTS, compared=COMPARED)
-        work = _Work(plan, progress)
-        grams = _grams(model, pool, layout, plan, work)
+        ask = partial(_gradient, model, parameters)
+        plan = planned(ask, pool, seconds=seconds, cuts=CUTS, compared=COMPARED)
+        work = Work(plan, progress)
+        grams = grams_of(ask, pool, layout, plan, work)
         others = tuple(_compared(model, pool, plan, kind, work) for kind in ("group", "layer"))
     progress(1.0)
+    return answer(order, grams, plan, others, model_id=model_id, name=name)
+
+
+def _gradient(model: nn.Module, parameters: Sequence[nn.Parameter], batch: Given) -> Gradient:
+    return gradient(model, batch, parameters)
+
+
+def answer(
+    order: Mapping[str, Any],
+    grams: Mapping[int, gram.Gram],
+    plan: Plan,
+    others: tuple[Replaced, ...],
+    *,
+    model_id: int,
+    name: str,
+) -> BatchSize:
+    """Of the inner products for each size, those of the layers in `order` first, the total last."""
     sizes = tuple(_size(b, grams[b], plan.sets) for b in plan.sizes)
     return BatchSize(
         model=model_id,
@@ -89,7 +108,7 @@ def measure(
     )
 
 
-class _Work:
+class Work:
     """Tells progress by the time that a size was planned to take."""
 
     def __init__(self, plan: Plan, progress: Callable[[float], None]) -> None:
@@ -101,19 +120,19 @@ class _Work:
         self.progress(1 - self.left / self.whole if self.whole else 1.0)
 
 
-def _grams(
-    model: nn.Module, pool: Pool, layout: Layout, plan: Plan, work: _Work
+def grams_of(
+    ask: Ask, pool: Samples, layout: Layout, plan: Plan, work: Work
 ) -> dict[int, gram.Gram]:
     """For each size below the largest, the inner products between sets, of each layer and of all together."""
     sets = plan.divided(pool.samples)
-    whole = torch.stack([averaged(model, pool, s, len(s), layout) for s in sets])
+    whole = torch.stack([averaged(ask, pool, s, len(s), layout) for s in sets])
     work.done(plan.sets * plan.cost[plan.largest])
     found: dict[int, gram.Gram] = {}
     for size in sorted(plan.sizes, reverse=True):
         rows = []
         for number, members in enumerate(sets):
             cuts = [
-                averaged(model, pool, plan.shuffled(members, number, r), size, layout)
+                averaged(ask, pool, plan.shuffled(members, number, r), size, layout)
                 for r in range(CUTS)
             ]
             rows.append(torch.stack(cuts))
@@ -156,23 +175,31 @@ def _layers(
 
 
 def _compared(
-    model: nn.Module, pool: Pool, plan: Plan, kind: Literal["group", "layer"], work: _Work
+    model: nn.Module, pool: Pool, plan: Plan, kind: Literal["group", "layer"], work: Work
 ) -> Replaced:
     """The relative bias with other norms, on a few sets with one cut: nothing has to be told from chance where there is none."""
     try:
         other = replaced(model, kind)
         parameters = trainable(other)
-        layout = Layout({"": list(range(len(parameters)))}, parameters)
-        sets = plan.divided(pool.samples)[:COMPARED]
-        whole = sum(averaged(other, pool, s, len(s), layout) for s in sets)
-        found: list[float] = []
-        for size in plan.sizes:
-            cut = sum(averaged(other, pool, s, size, layout) for s in sets)
-            found.append(float((cut - whole).norm() / whole.norm()))  # pyright: ignore
-            work.done(COMPARED * plan.cost[size])
+        ask = partial(_gradient, other, parameters)
+        return Replaced(kind, biases(ask, pool, parameters, plan, work))
     except NormscopeError as reason:
         return Replaced(kind, refused=str(reason))
     except Exception as error:  # noqa: BLE001, the user's forward runs with a module that it may not expect
         told = " ".join(str(error).split()) or "no message"
         return Replaced(kind, refused=f"with it the model raised {type(error).__name__}: {told}")
-    return Replaced(kind, tuple(found))
+
+
+def biases(
+    ask: Ask, pool: Samples, parameters: Sequence[torch.Tensor], plan: Plan, work: Work
+) -> tuple[float, ...]:
+    """The relative bias by size, of a few sets that are cut once."""
+    layout = Layout({"": list(range(len(parameters)))}, parameters)
+    sets = plan.divided(pool.samples)[:COMPARED]
+    whole = torch.stack([averaged(ask, pool, s, len(s), layout) for s in sets]).sum(0)
+    found: list[float] = []
+    for size in plan.sizes:
+        cut = torch.stack([averaged(ask, pool, s, size, layout) for s in sets]).sum(0)
+        found.append(float((cut - whole).norm() / whole.norm()))
+        work.done(COMPARED * plan.cost[size])
+    return tuple(found)

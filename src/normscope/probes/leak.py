@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from normscope.probes.answers.coupling import Leak
 from normscope.probes.changes import changed
 from normscope.probes.comparison import Column, column, mean
 from normscope.probes.judgement import UNITS, Judged
+from normscope.probes.mates import AnyBatch
 from normscope.probes.mixing import shuffled
 from normscope.probes.passes import judged
 from normscope.probes.setup import Given
@@ -27,6 +29,7 @@ from normscope.probes.setup import Given
 SHUFFLES = 4
 PASSES = SHUFFLES + 2
 LEAST_BATCHES = 4
+Ask = Callable[[Sequence[Any]], list[Judged]]
 
 
 def leak(
@@ -39,9 +42,30 @@ def leak(
 
     To be called inside `untouched`.
     """
+    return leaked(
+        batches,
+        lambda some: judged(model, some, norms),
+        lambda some: judged(model, some),
+        shuffled,
+        UNITS.get(batches[0].loss or "", "loss"),
+        progress,
+    )
+
+
+def leaked(
+    batches: Sequence[AnyBatch],
+    by_batch: Ask,
+    by_running: Ask,
+    shuffle: Callable[
+        [Sequence[AnyBatch], Sequence[int], int], tuple[list[AnyBatch], torch.Tensor]
+    ],
+    unit: str,
+    progress: Callable[[float], None],
+) -> Leak:
+    """The comparison of whatever answers, by each batch's own statistics and by running ones."""
     if len(batches) < LEAST_BATCHES:
         raise NormscopeError(f"fewer than {LEAST_BATCHES} batches were given")
-    own = judged(model, batches, norms)
+    own = by_batch(batches)
     kinds = [k for k in ("wrong", "loss") if _by_sample(own, k, batches)]
     if not kinds:
         raise NormscopeError(
@@ -51,8 +75,8 @@ def leak(
     sizes = [b.samples for b in batches]
     runs: dict[str, list[torch.Tensor]] = {k: [] for k in kinds}
     for seed in range(SHUFFLES):
-        others, order = shuffled(batches, sizes, seed)
-        answers = judged(model, others, norms)
+        others, order = shuffle(batches, sizes, seed)
+        answers = by_batch(others)
         for kind in kinds:
             values = column(answers, kind)
             if values is None:
@@ -61,13 +85,13 @@ def leak(
             back[order] = torch.cat(values)
             runs[kind].append(back)
         progress((seed + 1) / PASSES)
-    running = judged(model, batches)
+    running = by_running(batches)
     changes = {k: _change(column(own, k), runs[k], sizes) for k in kinds}
     return Leak(
         samples=sum(sizes),
         batches=len(batches),
         shuffles=SHUFFLES,
-        unit=UNITS.get(batches[0].loss or "", "loss"),
+        unit=unit,
         error=changes.get("wrong"),
         loss=changes.get("loss"),
         running_error=_mean(running, "wrong"),
@@ -75,7 +99,7 @@ def leak(
     )
 
 
-def _by_sample(answers: Sequence[Judged], kind: str, batches: Sequence[Given]) -> bool:
+def _by_sample(answers: Sequence[Judged], kind: str, batches: Sequence[AnyBatch]) -> bool:
     values = column([*answers], kind)
     return values is not None and all(
         len(v) == b.samples > 1 for v, b in zip(values, batches, strict=True)

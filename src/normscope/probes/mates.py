@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -20,7 +22,18 @@ from normscope.record.torch.batches import Kept
 PAIRS = 24  # of batches: one gives the samples that stay, the other the mates
 
 
-def pairs_of(batches: Sequence[Kept], size: int, most: int = PAIRS) -> list[tuple[Kept, Kept]]:
+class Sized(Protocol):
+    """A batch of any framework."""
+
+    samples: int
+
+
+AnyBatch = TypeVar("AnyBatch", bound=Sized)
+
+
+def pairs_of(
+    batches: Sequence[AnyBatch], size: int, most: int = PAIRS
+) -> list[tuple[AnyBatch, AnyBatch]]:
     """Pairs of batches of `size` samples, none in two pairs."""
     alike = [b for b in batches if b.samples == size]
     return [*zip(alike[::2], alike[1::2], strict=False)][:most]
@@ -57,17 +70,26 @@ def mates(
     when no output has one row for each sample. To be called inside `untouched`.
     """
     mode(model)
+    return compared(pairs, partial(_respond, model), exchanged)
+
+
+def compared(
+    pairs: Sequence[tuple[AnyBatch, AnyBatch]],
+    respond: Callable[[AnyBatch], Judged],
+    exchange: Callable[[AnyBatch, AnyBatch, int], AnyBatch],
+) -> tuple[Mates, ...]:
+    """The same of whatever answers: `exchange(first, second, stay)` replaces all but the first samples of a batch."""
     size = pairs[0][0].samples
     steps = [0, *steps_of(size)]
     moved: list[list[list[float]]] = [[] for _ in steps]
     outputs: list[torch.Tensor] = []
     for first, second in pairs:
-        whole = _respond(model, first)
+        whole = respond(first)
         if whole.output is None:
             return ()
         outputs.append(whole.output)
         for found, replaced in zip(moved, steps, strict=True):
-            other = _respond(model, exchanged(first, second, size - replaced))
+            other = respond(exchange(first, second, size - replaced))
             if other.output is None or other.output.shape != whole.output.shape:
                 return ()
             found.append(_moved(whole, other, size - size // 2))

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import torch
-from torch import nn
 
 from normscope.errors import NormscopeError
-from normscope.probes.gradients import gradient
-from normscope.probes.recut import Pool
+from normscope.probes.sets import Ask, Samples
 
 SMALLEST, LARGEST = 2, 512
 FEWEST_SETS, MOST_SETS = 8, 16  # an interval over fewer sets is wide, over more hardly narrower
@@ -44,9 +42,8 @@ class Plan:
 
 
 def planned(
-    model: nn.Module,
-    pool: Pool,
-    parameters: Sequence[nn.Parameter],
+    ask: Ask,
+    pool: Samples,
     *,
     seconds: float,
     cuts: int,
@@ -62,7 +59,7 @@ def planned(
             f"it needs {FEWEST_SETS * LEAST} samples or more to be cut anew, and there are {pool.samples}"
         )
     every = _powers(SMALLEST, most)
-    once = {b: _time(model, pool, parameters, b) for b in every}
+    once = {b: _time(ask, pool, b) for b in every}
     largest = most
     while True:
         cost = {b: largest / b * once[b] for b in _powers(SMALLEST, largest)}
@@ -103,13 +100,13 @@ def _seconds(
     return sets * (cuts * each + cost[largest]) + 2 * compared * (each + cost[largest])
 
 
-def _time(model: nn.Module, pool: Pool, parameters: Sequence[nn.Parameter], size: int) -> float:
+def _time(ask: Ask, pool: Samples, size: int) -> float:
     """Of one batch; the first may allocate and choose kernels."""
     batch = pool.take(torch.arange(size))
     once = float("inf")
     for _ in range(2):
         began = perf_counter()
-        gradient(model, batch, parameters)
+        ask(batch)
         once = min(once, perf_counter() - began)
     return once
 

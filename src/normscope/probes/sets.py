@@ -3,15 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
-from torch import nn
 
-from normscope.probes.gradients import Gradient, gradient
-from normscope.probes.recut import Pool
+from normscope.probes.gradients import Gradient
 
+Ask = Callable[
+    [Any], Gradient
+]  # the gradient of a batch's mean loss, one tensor for each parameter
 WIDTH = 8192  # numbers kept of a layer
+
+
+class Samples(Protocol):
+    """Samples that can be cut into batches anew."""
+
+    @property
+    def samples(self) -> int: ...
+
+    def take(self, which: torch.Tensor) -> Any: ...
 
 
 class Layout:
@@ -23,16 +34,15 @@ class Layout:
     """
 
     def __init__(
-        self, layers: Mapping[str, Sequence[int]], parameters: Sequence[nn.Parameter]
+        self, layers: Mapping[str, Sequence[int]], parameters: Sequence[torch.Tensor]
     ) -> None:
-        self.parameters = list(parameters)
         self.layers = [list(numbers) for numbers in layers.values()]
         self.slices: list[slice] = []
         self._signs: list[torch.Tensor | None] = []
         generator = torch.Generator().manual_seed(0)
         start = 0
         for numbers in self.layers:
-            count = sum(self.parameters[i].numel() for i in numbers)
+            count = sum(parameters[i].numel() for i in numbers)
             self.slices.append(slice(start, start + min(count, WIDTH)))
             start = self.slices[-1].stop
             rows = -(-count // WIDTH)
@@ -60,13 +70,13 @@ def _sketch(values: torch.Tensor, signs: torch.Tensor | None) -> torch.Tensor:
 
 
 def averaged(
-    model: nn.Module, pool: Pool, members: torch.Tensor, size: int, layout: Layout
+    ask: Ask, pool: Samples, members: torch.Tensor, size: int, layout: Layout
 ) -> torch.Tensor:
     """The mean over batches of `size`, cut from the members in their order, of the gradient of the mean loss."""
     total: Gradient | None = None
     parts = members.split(size)
     for part in parts:
-        found = gradient(model, pool.take(part), layout.parameters)
+        found = ask(pool.take(part))
         if total is None:
             total = [g.clone() for g in found]
         else:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from normscope.diagnosis import Diagnosis, diagnose
 from normscope.probing.questions import QUESTIONS, chosen
+from normscope.repairs.dispatching import of_keras
 from normscope.rule import Rule
 
 if TYPE_CHECKING:
     from normscope.probes.setup import Setup
+    from normscope.probing.asking import Examination
 
-__all__ = ["QUESTIONS", "chosen", "probe"]
+__all__ = ["QUESTIONS", "chosen", "examined", "probe"]
 
 
 def probe(
@@ -26,7 +28,8 @@ def probe(
     """Ask a trained model about its normalization, and judge the answers.
 
     Args:
-        setup: a `normscope.Setup`, or a mapping or dataclass with the same names: model, train, held_out, loss…
+        setup: a `normscope.Setup`, or a mapping or dataclass with the same names: model, train, held_out, loss… Of a Keras model
+            `train` is what `fit` takes, such as `(x, y)`, and `loss` by default that of `compile`.
         names: which probes; default: all.
         seconds: about how long each probe may take.
         record: a `.nscope` file to keep the answers in.
@@ -35,10 +38,20 @@ def probe(
     The answers are in `diagnosis.recording.measurements`. Raises NormscopeError for an unknown probe and for a setup that
     cannot be used; a probe that cannot be answered is told in the coverage.
     """
-    from normscope.probes.setup import setup_of
-    from normscope.probing.asking import Examination
-
-    with Examination(setup_of(setup), record=record) as examination:
+    with examined(setup, record=record) as examination:
         for question in chosen(names):
             examination.ask(question, seconds)
     return diagnose(examination.recording, rules)
+
+
+def examined(made: Any, *, target: str = "", record: Path | str | None = None) -> Examination:
+    """The examination of what a setup gives, for a model of PyTorch or of Keras. Raises NormscopeError when it cannot be used."""
+    if of_keras(made):
+        from normscope.probing.keras import Examination as OfKeras
+
+        return OfKeras(made, target=target, record=record)
+    from normscope.probes.setup import setup_of
+    from normscope.probing.asking import Examination as OfTorch
+
+    setup = setup_of(made, f"`{target}`" if target else "the setup")
+    return OfTorch(setup, target=target, record=record)

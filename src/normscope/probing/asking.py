@@ -14,7 +14,7 @@ import torch
 from normscope.checking.torch import static_recording
 from normscope.errors import NormscopeError
 from normscope.probes.setup import SAMPLES, Prepared, Setup, call_of, prepared
-from normscope.probing.questions import Progress, Question
+from normscope.probing.questions import Answers, Progress, Question
 from normscope.record.recording import PROBED, Channels, Event, Recording
 from normscope.record.store import Store
 
@@ -35,9 +35,11 @@ class Examination:
     ) -> None:
         self.prepared = prepared(setup, samples=samples)
         self.recording = _looked_at(self.prepared, target or self.prepared.name)
-        self._store = None if record is None else Store.create(record)
-        if self._store is not None:
-            _keep(self._store, self.recording)
+        self.store = kept_in(record, self.recording)
+
+    def answers(self, question: Question, seconds: float, progress: Progress) -> Answers:
+        """Raises NormscopeError, or whatever the user's code raises, where there is none."""
+        return question.ask(self.prepared, seconds, progress)
 
     def __enter__(self) -> Examination:
         return self
@@ -48,14 +50,14 @@ class Examination:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._store is not None:
-            self._store.close()
+        if self.store is not None:
+            self.store.close()
 
     def ask(self, question: Question, seconds: float, progress: Progress = lambda _: None) -> bool:
         """Whether there is an answer; the reason why not becomes an event. An interrupt leaves earlier answers as they are."""
         began = time.perf_counter()
         try:
-            answers = question.ask(self.prepared, seconds, progress)
+            answers = self.answers(question, seconds, progress)
         except NormscopeError as reason:
             self._missed(question, str(reason))
             return False
@@ -65,32 +67,32 @@ class Examination:
             return False
         for name, answer in answers.items():
             self.recording.measurements.setdefault(name, []).append(answer)
-            if self._store is not None:
-                self._store.put_measurement(name, answer)
+            if self.store is not None:
+                self.store.put_measurement(name, answer)
         for layer, moments in getattr(answers, "population", {}).items():
             self._recomputed(layer, *moments)
         self.recording.cost.probing += time.perf_counter() - began
-        if self._store is not None:
-            self._store.put_meta("cost", self.recording.cost)
-            self._store.flush()
+        if self.store is not None:
+            self.store.put_meta("cost", self.recording.cost)
+            self.store.flush()
         return True
 
     def _missed(self, question: Question, reason: str) -> None:
         event = Event(kind="not-probed", model=0, detail=f"{question.name}: {reason}")
         self.recording.events.append(event)
-        if self._store is not None:
-            self._store.put("event", len(self.recording.events) - 1, event)
-            self._store.flush()
+        if self.store is not None:
+            self.store.put("event", len(self.recording.events) - 1, event)
+            self.store.flush()
 
-    def _recomputed(self, layer: int, mean: torch.Tensor, var: torch.Tensor) -> None:
+    def _recomputed(self, layer: int, mean: Any, var: Any) -> None:
         """Keep recomputed statistics beside the stored ones, where they are numbers."""
         kept = self.recording.channels.get(layer)
-        rows = [t.double().cpu().numpy().reshape(-1) for t in (mean, var)]
+        rows = [torch.as_tensor(t).double().cpu().numpy().reshape(-1) for t in (mean, var)]
         if kept is None or not np.isfinite(rows).all():
             return
         kept.population_mean, kept.population_var = rows
-        if self._store is not None:
-            self._store.put_channels(layer, _table(kept))
+        if self.store is not None:
+            self.store.put_channels(layer, _table(kept))
 
 
 def _looked_at(asked: Prepared, target: str) -> Recording:
@@ -109,6 +111,15 @@ def _looked_at(asked: Prepared, target: str) -> Recording:
     recording.status = PROBED
     recording.started = time.time()
     return recording
+
+
+def kept_in(file: Path | str | None, recording: Recording) -> Store | None:
+    """A store in which everything is that is known before the first probe; None without a file."""
+    if file is None:
+        return None
+    store = Store.create(file)
+    _keep(store, recording)
+    return store
 
 
 def _keep(store: Store, recording: Recording) -> None:

@@ -9,42 +9,80 @@ import random
 import sys
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import (
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+)
 from typing import Any
 
 import keras
 import numpy as np
 from keras.src import tree
 
+from normscope.probes.keras.exchanging import Call, exchanged
 from normscope.record.keras import live
 from normscope.record.keras.backends import Backend
 from normscope.record.keras.batches import Kept
-from normscope.record.keras.calls import forced, listeners
 
 
 def respond(model: Any, batch: Kept, by_batch: Collection[Any] = (), *, told: bool = True) -> Any:
     """What the model returns for a kept batch as `evaluate` would call it; the given norms with the batch's statistics.
 
     Not `told`: as a script evaluates that leaves `training` out, which gives way to a flag fixed in a functional model.
-    These do not move their moving statistics: with a momentum of 1 Keras keeps what was there.
+    Norms do not move their moving statistics.
     """
-    args = tuple(_fresh(a) for a in batch.args)
-    kwargs = {k: _fresh(v) for k, v in batch.kwargs.items()}
-    if model._call_has_training_arg and told:
-        kwargs["training"] = False
-    momenta = [(n, n.momentum) for n in by_batch]
-    try:
-        for norm, _ in momenta:
-            norm.momentum = 1.0
-            forced.add(id(norm))
+    args, kwargs = arguments(model, batch, told=told)
+    with as_in_training(by_batch), unmoved(by_batch):
         return model(*args, **kwargs)
+
+
+def arguments(
+    model: Any, batch: Kept, *, told: bool = True, training: bool = False
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What the model is called with for the batch: tensors of its own, and the flag unless it is not `told`."""
+    kwargs = {k: fresh(v) for k, v in batch.kwargs.items()}
+    if model._call_has_training_arg and told:
+        kwargs["training"] = training
+    return tuple(fresh(a) for a in batch.args), kwargs
+
+
+def as_in_training(norms: Collection[Any]) -> AbstractContextManager[None]:
+    """Inside, these norms use the batch's statistics, whatever they are told."""
+    return exchanged(norms, _by_batch)
+
+
+def _by_batch(layer: Any, call: Call) -> Call:
+    """A norm as in training, while all else is as in inference."""
+    del layer
+
+    def inside(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        return call(inputs, *args[1:], **{**kwargs, "training": True})
+
+    return inside
+
+
+@contextmanager
+def unmoved(norms: Collection[Any]) -> Iterator[None]:
+    """Inside, training calls leave moving statistics as they are: with a momentum of 1 Keras keeps what was there."""
+    kept = [
+        (n, name, getattr(n, name))
+        for n in norms
+        for name in ("momentum", "renorm_momentum")
+        if hasattr(n, name)
+    ]
+    try:
+        for norm, name, _ in kept:
+            setattr(norm, name, 1.0)
+        yield
     finally:
-        for norm, momentum in momenta:
-            norm.momentum = momentum
-        forced.clear()
+        for norm, name, value in kept:
+            setattr(norm, name, value)
 
 
-def _fresh(value: Any) -> Any:
+def fresh(value: Any) -> Any:
     """The same value as a tensor of its own: a model may change its input in place."""
     return tree.map_structure(
         lambda x: keras.ops.convert_to_tensor(x.copy()) if isinstance(x, np.ndarray) else x, value
@@ -73,7 +111,6 @@ def untouched(model: Any, backend: Backend) -> Iterator[None]:
             yield
     finally:
         logging.disable(quiet)
-        listeners.clear()
         with _without_gradients(backend):
             for variable, value in kept:
                 variable.assign(value)

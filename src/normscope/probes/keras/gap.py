@@ -2,7 +2,7 @@
 """The gap of a Keras model: fixed weights, dropout off, the same training data; only the statistics differ.
 
 A: batch statistics. B: recomputed population statistics, estimated on one half of the batches and judged on the other,
-both ways round. C: the moving statistics as they are (see `probes/gap.py`).
+both ways round. C: the moving statistics as they are. D: C on data that the model was not trained on (see `probes/gap.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from keras.src import tree
 
 from normscope.errors import NormscopeError
-from normscope.probes.comparison import Judgements, compare, half_of
+from normscope.probes.comparison import Judgements, compare, generalized, half_of
 from normscope.probes.judgement import Judged
 from normscope.probes.keras.asking import respond, untouched
 from normscope.probes.keras.judging import judge, unit
@@ -54,7 +54,13 @@ class Subject:
 
 
 def measure(
-    subject: Subject, batches: Sequence[Kept], *, number: int, name: str, seconds: float
+    subject: Subject,
+    batches: Sequence[Kept],
+    *,
+    number: int,
+    name: str,
+    seconds: float,
+    held_out: Sequence[Kept] = (),
 ) -> tuple[Gap, dict[int, Moments]]:
     """The gap and the population statistics of each layer; the model is untouched afterwards.
 
@@ -82,6 +88,8 @@ def measure(
             samples=sum(b.samples for b in chosen),
             loss=unit(chosen[0]),
         )
+        if held_out:
+            gap = generalized(gap, judged.running, subject.ask(held_out))
         coupling = _coupling(subject, chosen)
     layers = tuple(
         _layer_gap(subject.layers[k], before[k], whole[k], (moments[0][k], moments[1][k]))

@@ -13,12 +13,21 @@ from normscope.probes.judgement import Judged
 from normscope.record.keras.backends import Backend, tensors_of
 from normscope.record.keras.batches import Kept
 
+# Each as a class, and as the function that `compile(loss="…")` means.
 CLASSES = (
-    keras.losses.SparseCategoricalCrossentropy,
-    keras.losses.CategoricalCrossentropy,
-    keras.losses.CategoricalFocalCrossentropy,
+    (keras.losses.SparseCategoricalCrossentropy, keras.losses.sparse_categorical_crossentropy),
+    (keras.losses.CategoricalCrossentropy, keras.losses.categorical_crossentropy),
+    (keras.losses.CategoricalFocalCrossentropy, keras.losses.categorical_focal_crossentropy),
 )
-BINARY = (keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy)
+BINARY = (
+    (keras.losses.BinaryCrossentropy, keras.losses.binary_crossentropy),
+    (keras.losses.BinaryFocalCrossentropy, keras.losses.binary_focal_crossentropy),
+)
+
+
+def is_one_of(loss: Any, known: Any) -> bool:
+    """Whether the loss is of one of these kinds, given as an object or by name."""
+    return any(isinstance(loss, kind) or getattr(loss, "fn", None) is fn for kind, fn in known)
 
 
 def single(loss: Any) -> Any:
@@ -31,7 +40,7 @@ def single(loss: Any) -> Any:
 
 def unit(batch: Kept) -> str | None:
     """The name of PyTorch's loss of the same unit, None for a unit of its own."""
-    return "cross_entropy" if isinstance(single(batch.loss), (*CLASSES, *BINARY)) else None
+    return "cross_entropy" if is_one_of(single(batch.loss), (*CLASSES, *BINARY)) else None
 
 
 def judge(batch: Kept, out: Any, backend: Backend) -> Judged:
@@ -45,7 +54,7 @@ def judge(batch: Kept, out: Any, backend: Backend) -> Judged:
     values = backend.host(chosen).astype(np.float64)
     decision, wrong = decide(batch, values)
     return Judged(
-        loss_of(batch, chosen, backend),
+        loss_of(batch, out, backend),
         None if wrong is None else torch.from_numpy(wrong),
         None if decision is None else torch.from_numpy(decision.reshape(batch.samples, -1)),
         torch.from_numpy(values.reshape(batch.samples, -1)),
@@ -54,25 +63,35 @@ def judge(batch: Kept, out: Any, backend: Backend) -> Judged:
 
 def loss_of(batch: Kept, out: Any, backend: Backend) -> torch.Tensor | None:
     """The loss of each sample, before it is averaged."""
+    each = losses_of(batch, out)
+    if each is None:
+        return None
+    values = backend.host(each).astype(np.float64)
+    return torch.from_numpy(values.reshape(batch.samples, -1).mean(1))
+
+
+def losses_of(batch: Kept, out: Any) -> Any:
+    """The same as a tensor of the backend, with the samples in dimension 0; None where that is not so, or there is no loss."""
     loss = single(batch.loss)
     if loss is None or batch.target is None:
         return None
-    truth, guess = (keras.ops.convert_to_tensor(x, dtype=loss.dtype) for x in (batch.target, out))
-    each = loss.call(truth, guess)
-    values = backend.host(each).astype(np.float64)
-    if not values.ndim or len(values) != batch.samples:
+    outputs = list(tensors_of(out))
+    if batch.output >= len(outputs):
         return None
-    return torch.from_numpy(values.reshape(batch.samples, -1).mean(1))
+    truth = keras.ops.convert_to_tensor(batch.target, dtype=loss.dtype)
+    guess = keras.ops.convert_to_tensor(outputs[batch.output], dtype=loss.dtype)
+    each = loss.call(truth, guess)
+    return each if each.shape and each.shape[0] == batch.samples else None
 
 
 def decide(batch: Kept, values: Any) -> tuple[Any, Any]:
     """Decisions, and the share of wrong ones for each sample; None where there are none, or no target for each."""
     loss, target = single(batch.loss), batch.target
-    if isinstance(loss, BINARY):
+    if is_one_of(loss, BINARY):
         logits = loss.get_config().get("from_logits", False)
         decision = values > (0.0 if logits else 0.5)
         truth = None if target is None else np.asarray(target).reshape(values.shape) > 0.5
-    elif isinstance(loss, CLASSES) and values.ndim >= 2 and values.shape[-1] > 1:
+    elif is_one_of(loss, CLASSES) and values.ndim >= 2 and values.shape[-1] > 1:
         decision = values.argmax(-1)
         truth = None if target is None else np.asarray(target)
         if truth is not None and truth.shape == values.shape:
@@ -82,6 +101,6 @@ def decide(batch: Kept, values: Any) -> tuple[Any, Any]:
         return None, None
     if truth is None:
         return decision, None
-    lost = ~np.isfinite(values) if isinstance(loss, BINARY) else ~np.isfinite(values).all(-1)
+    lost = ~np.isfinite(values) if is_one_of(loss, BINARY) else ~np.isfinite(values).all(-1)
     wrong = ((decision != truth) | lost).astype(np.float64)
     return decision, wrong.reshape(batch.samples, -1).mean(1)

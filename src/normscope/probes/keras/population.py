@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normscope.probes.keras.asking import respond
+from normscope.probes.keras.exchanging import Call, exchanged
 from normscope.record.keras.backends import Backend
 from normscope.record.keras.batches import Kept
-from normscope.record.keras.calls import listeners
 from normscope.record.keras.norms import statistics_of
 
 
@@ -59,18 +59,19 @@ def population(
     number = {id(n): k for k, n in norms.items()}
     found: dict[int, Moments] = {}
 
-    def note(layer: Any, x: Any, mask: Any) -> None:
-        if (k := number.get(id(layer))) is None:
-            return
-        here = Moments.of(backend.host(x), layer.axis, None if mask is None else backend.host(mask))
-        found[k] = found[k] + here if k in found else here
+    def noted(layer: Any, call: Call) -> Call:
+        def inside(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            mask, k = kwargs.get("mask"), number[id(layer)]
+            covered = None if mask is None else backend.host(mask)
+            here = Moments.of(backend.host(inputs), layer.axis, covered)
+            found[k] = found[k] + here if k in found else here
+            return call(inputs, *args, **kwargs)
 
-    listeners.append(note)
-    try:
+        return inside
+
+    with exchanged(norms.values(), noted):
         for batch in batches:
             respond(model, batch, list(norms.values()))
-    finally:
-        listeners.remove(note)
     return found
 
 
