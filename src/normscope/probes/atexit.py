@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
 from normscope.probes import averages, gap, own_layers, replays, roles, stand_ins
+from normscope.probes.clock import now
 from normscope.probes.recent import recent
 from normscope.record.torch.batches import Kept
 from normscope.record.torch.norms import norms_in
@@ -26,7 +27,7 @@ REPLAYS = 0.3  # of a model's seconds at least; more where the gap left some
 
 def ask(observer: Observer) -> None:
     """Run the probes and keep their answers. What cannot be probed is told, not hidden."""
-    began = perf_counter()
+    began, start = perf_counter(), now()
     seconds = min(MOST, max(LEAST, SHARE * observer.schedule.loop))
     roots = [
         r
@@ -36,7 +37,7 @@ def ask(observer: Observer) -> None:
     ]
     for i, root in enumerate(roots):
         # What earlier models left over is the later ones', but none is left without any.
-        left = seconds - (perf_counter() - began)
+        left = seconds - (now() - start)
         granted = max(left / (len(roots) - i), 0.5 * seconds / len(roots))
         reason = _ask(observer, root, granted)
         if reason and root.record.optimized:
@@ -67,7 +68,7 @@ def _ask(observer: Observer, root: Root, seconds: float) -> str | None:
         {m: here.get(m, r.path) for m, r in known},
         {m for m, r in known if r.id in frozen},
     )
-    began = perf_counter()
+    began = now()
     if _own(observer, root, model, batches, seconds):
         missed = None
     elif not any(x.record.kind == "batch" for x in root.layers):
@@ -75,7 +76,7 @@ def _ask(observer: Observer, root: Root, seconds: float) -> str | None:
     else:
         missed = _gap(observer, root, model, batches, layers, seconds)
     _stand_in(observer, root, model, batches, layers, 0.5 * seconds)
-    left = max(REPLAYS * seconds, seconds - (perf_counter() - began))
+    left = max(REPLAYS * seconds, seconds - (now() - began))
     # What the gap probe refused for its own reasons may still be replayed.
     failed = _replays(observer, root, model, batches, layers, left)
     return missed or failed

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from time import perf_counter
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from normscope.probes.clock import now
 from normscope.probes.comparison import column_of
 from normscope.probes.judgement import Judged
 from normscope.probes.population import Moments, Statistics, install
@@ -50,7 +50,7 @@ def shares(
     `judged` judges some batches under the statistics installed. Empty where C − B is within its noise, or has no sign.
     """
     unclear = gap.measure == "output" or not gap.stale.value > 3 * gap.stale.noise
-    if unclear or perf_counter() > deadline:
+    if unclear or now() > deadline:
         return {}
 
     def cost() -> torch.Tensor | None:
@@ -65,7 +65,7 @@ def shares(
     if worst is None or best is None or float(worst.mean()) == float(best.mean()):
         return found
     for norm in recomputed:
-        if perf_counter() > deadline:
+        if now() > deadline:
             break
         restore(running)
         install(recomputed, only=norm)

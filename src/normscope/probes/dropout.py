@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from time import perf_counter
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from normscope.probes.clock import now
 from normscope.probes.observations import DropoutShift
 from normscope.probes.population import Moments
 from normscope.probes.visit import Calls, visit
@@ -68,7 +68,7 @@ def shifts(
         visit(model, batches[:1], [], deadline)
         if not switch.met:
             return None
-        half = perf_counter() + 0.5 * (deadline - perf_counter())
+        half = now() + 0.5 * (deadline - now())
         on.moments.clear()
         seen = visit(model, batches, [on], half)
     visit(model, seen, [off], float("inf"))  # the same ones, as fast as with dropout

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
 
 import msgspec
 import torch
@@ -20,6 +19,7 @@ from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from normscope.errors import NormscopeError
 from normscope.probes.attribution import UNKNOWN, layer_gap, restore, shares, stored
+from normscope.probes.clock import now
 from normscope.probes.comparison import Judgements, compare, generalized, half_of
 from normscope.probes.coupling import coupled, coupling
 from normscope.probes.judgement import Judged, judge
@@ -72,7 +72,7 @@ def measure(
     model is asked with running statistics (D). `progress` is told the share done. Raises NormscopeError with the reason when the model cannot be asked: no
     batch norm, fewer than two batches, ranks that would have to meet, too slow.
     """
-    deadline = perf_counter() + seconds
+    deadline = now() + seconds
     model = bare(model)
     norms = [n for n in batch_norms(model) if n not in layers.frozen]
     chosen = list(batches)
@@ -101,7 +101,7 @@ def measure(
         progress(0.7)
         some = _spread(chosen, 4)
         # A gap that is there is worth the time to find its layer.
-        later = max(deadline, perf_counter() + 0.5 * seconds)
+        later = max(deadline, now() + 0.5 * seconds)
         parts = shares(lambda: _ask(model, some), before, whole, gap, later)
         restore(before)
         progress(0.9)
@@ -175,9 +175,9 @@ def _affordable(model: nn.Module, batches: list[Kept], seconds: float) -> list[K
     """As many batches as time and `MOST_SAMPLES` allow, spread over the run; at least two."""
     once = math.inf
     for _ in range(2):  # the first forward may allocate and choose kernels
-        began = perf_counter()
+        began = now()
         _ask(model, batches[:1])
-        once = min(once, perf_counter() - began)
+        once = min(once, now() - began)
         if once * (BESIDES + PASSES * len(batches)) < seconds:
             break
     least = once * (BESIDES + PASSES * 2)

@@ -8,13 +8,13 @@ forgets slowly converges.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import perf_counter
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
+from normscope.probes.clock import now
 from normscope.probes.comparison import Judgements, compare, half_of
 from normscope.probes.judgement import Judged, judge
 from normscope.probes.own_statistics import Holder, Model, Values, lent
@@ -53,9 +53,9 @@ def measure(
             norm.momentum = 1.0  # what one batch leaves behind is then its own statistics
         frozen = [m for m in module.modules() if isinstance(m, _BatchNorm) and m not in norms]
         model = Model(module, averages, frozen)
-        began = perf_counter()
+        began = now()
         _batch_values(model, batches[0])
-        most = int(seconds / (PASSES * max(perf_counter() - began, 1e-6)))
+        most = int(seconds / (PASSES * max(now() - began, 1e-6)))
         chosen = list(batches)[-max(most, FEWEST) :]
         if len(chosen) < 2:
             raise NormscopeError("fewer than two training batches were kept")

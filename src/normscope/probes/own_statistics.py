@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
 from normscope.graph.torch import tensors_of
+from normscope.probes.clock import now
 from normscope.probes.observations import OwnStatistics
 from normscope.probes.replay import bare, respond, set_mode
 from normscope.probes.untouched import untouched
@@ -114,7 +114,7 @@ def find(
     """
     if len(kept) < 2:
         raise NormscopeError("fewer than two training batches were kept")
-    deadline = perf_counter() + seconds
+    deadline = now() + seconds
     holders = list(_holders(module, places, uncalled))[:MOST]
     module = bare(module)
     found: list[OwnStatistics] = []
@@ -122,7 +122,7 @@ def find(
         model = Model(module, holders, frozen)
         _measure_momentum(model, kept[-1])
         for holder in holders:
-            if not (holder.momentum or holder.fresh) or perf_counter() > deadline:
+            if not (holder.momentum or holder.fresh) or now() > deadline:
                 continue
             told: dict[str, Any] = {"momentum": holder.momentum, "fresh": holder.fresh}
             if (bounds := _renormalizes(model, holder, kept[-1])) is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -20,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
 from normscope.probes import dropout
+from normscope.probes.clock import now
 from normscope.probes.independence import independence
 from normscope.probes.observations import DropoutShift, DropoutShifts, PaddedNorm, Padding, Signal
 from normscope.probes.padding import Padded, mask_of
@@ -62,14 +62,14 @@ def measure(
     """
     if len(kept) < 2:
         raise NormscopeError("fewer than two training batches were kept")
-    began = perf_counter()
+    began = now()
     module = bare(module)
     batches = chosen(kept)
     with untouched(module):
         set_mode(module)
-        start = perf_counter()
+        start = now()
         replay(module, batches[-1])
-        once = perf_counter() - start
+        once = now() - start
         if 4 * once > PATIENCE * seconds:
             raise NormscopeError(
                 f"replaying it would take about {4 * once:.2g} seconds, of which {seconds:.2g} are granted"
@@ -80,9 +80,7 @@ def measure(
             saturations = Saturations(running)
             seen = _visit(module, batches, norms, padded, saturations, began + 0.5 * seconds)
         late = [b for b in seen if b.step >= middle(batches)] or seen[-1:]
-        shifts = dropout.shifts(
-            module, late, subject.ids, subject.paths, perf_counter() + 0.3 * seconds
-        )
+        shifts = dropout.shifts(module, late, subject.ids, subject.paths, now() + 0.3 * seconds)
     return answers(subject, seen, norms, padded, saturations, shifts)
 
 
@@ -110,7 +108,7 @@ def _visit(
             saturations.begin(counting=batches[i].step >= middle(batches))
             visit(module, [batches[i]], [norms, padded], deadline)
             seen.append(i)
-            if perf_counter() > deadline:
+            if now() > deadline:
                 break
     return [batches[i] for i in sorted(seen)]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from normscope.probes.clock import now
 from normscope.probes.replay import replay, set_mode
 from normscope.record.torch.batches import Kept
 
@@ -42,7 +42,7 @@ def visit(
             current[:] = [batch]
             replay(model, batch)
             seen.append(batch)
-            if perf_counter() > deadline:
+            if now() > deadline:
                 break
     finally:
         for handle in handles:

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from time import perf_counter
 
 import msgspec
 
 from normscope.errors import NormscopeError
 from normscope.probes.answers.noise import Noise
+from normscope.probes.clock import now
 from normscope.probes.noise import BatchNoise
 from normscope.probes.passes import affordable, common_size
 from normscope.probes.setup import Prepared
@@ -21,7 +21,7 @@ PASSES = 3  # a forward, and moments up to the fourth in float64
 
 
 def ask(asked: Prepared, seconds: float, progress: Progress) -> Mapping[str, msgspec.Struct]:
-    deadline = perf_counter() + seconds
+    deadline = now() + seconds
     size = common_size(asked.train)
     alike = [b for b in asked.train if b.samples == size]
     if size < 2 or len(alike) < 2:
@@ -34,7 +34,7 @@ def ask(asked: Prepared, seconds: float, progress: Progress) -> Mapping[str, msg
             visit(asked.model, [batch], [listener], deadline)
             seen += 1
             progress(seen / len(batches))
-            if seen > 1 and perf_counter() > deadline:
+            if seen > 1 and now() > deadline:
                 break
         layers = listener.layers(asked.ids, asked.paths)
     if not layers:
