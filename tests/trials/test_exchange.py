@@ -175,6 +175,48 @@ def test_a_checkpoint_of_the_batch_norm_loads_after_the_exchange(arm):
     assert under(arm, train).status == "finished"
 
 
+@pytest.mark.parametrize("arm", ARMS)
+def test_evaluation_and_copies(arm):
+    """In evaluation, and where a batch is too small for ghosts, our layers compute as PyTorch's do; a copy of one stays what it is."""
+
+    def train() -> float:
+        model = net()
+        optimizer = sgd(model)
+        fit(model, optimizer)
+        twin = copy.deepcopy(model)
+        fit(model, optimizer)
+        x = data()[0]
+        assert torch.isfinite(model.eval()(x)).all()
+        assert not torch.equal(model(x), twin.eval()(x))
+        assert type(twin[1]) is ARMS[arm] or issubclass(type(twin[1]), ARMS[arm])
+        return model.train()(x[:2]).sum().item()
+
+    run = under(arm, train)
+    assert run.status == "finished", run.reason
+    assert run.exchanged == 1
+
+
+@pytest.mark.parametrize("arm", [*ARMS, "instance:images", "frozen-tail:0.5"])
+def test_a_fresh_model_loads_what_an_exchanged_one_saved(arm):
+    """As scripts do that keep the best weights, and evaluate or go on in a model built anew."""
+
+    def train() -> float:
+        build = images if "images" in arm else net
+        model = build()
+        fit(model, sgd(model))
+        anew = build()
+        anew.load_state_dict(model.state_dict())
+        x = data()[0]
+        for mode in (False, True) if arm == "none" else (False,):
+            expected, found = model.train(mode)(x), anew.train(mode)(x)
+            assert torch.equal(expected, found), "it computes the same"
+        return fit(anew, sgd(anew))
+
+    run = under(arm.partition(":images")[0], train, steps=6)
+    assert run.status == "finished", run.reason
+    assert run.exchanged == (1 if "tail" in arm else 2)
+
+
 class Activated(nn.BatchNorm1d):
     """Batch norm with an activation of its own, as some libraries fuse them."""
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 
 from torch import nn
 
+PUT_THERE = (
+    "_put_there_by_trial"  # an attribute that copies and pickles of an exchanged layer have, too
+)
 HOOKS = tuple(name for name in vars(nn.Module()) if "hook" in name)
+
+
+def put_there(layer: object) -> bool:
+    """Whether an arm put this layer there, or one that it was copied from."""
+    return PUT_THERE in vars(layer) if isinstance(layer, nn.Module) else False
 
 
 def become(module: nn.Module, new: nn.Module) -> None:

@@ -7,6 +7,7 @@ import gc
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, NoReturn
 
 from torch import nn
@@ -18,7 +19,7 @@ from normscope.repairs.conversion.besides import besides
 from normscope.repairs.conversion.targets import take_over
 from normscope.trials.outcome import give_up
 from normscope.trials.patches import Patches
-from normscope.trials.torch.becoming import become
+from normscope.trials.torch.becoming import PUT_THERE, become, put_there
 from normscope.trials.torch.calling import allowed
 from normscope.trials.torch.first_batch import FirstBatchMap
 from normscope.trials.torch.fitting import FittingGroupNorm, Fused
@@ -43,8 +44,11 @@ class Touch:
         self.count = 0
 
     def install(self, patches: Patches) -> None:
-        """Look again whenever a norm was built and a module is called."""
+        """Look again whenever a norm was built, and a module is called or given a checkpoint: a fresh model that is to hold what an
+        exchanged one has saved must have its layers.
+        """
         init = nn.modules.batchnorm._NormBase.__init__
+        load = nn.Module.load_state_dict
         touch = self
 
         def noted(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -56,7 +60,14 @@ class Touch:
             if touch._pending:
                 touch.all()
 
+        @wraps(load)
+        def loaded(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if touch._pending:
+                touch.all()
+            return load(self, *args, **kwargs)
+
         patches.set(nn.modules.batchnorm._NormBase, "__init__", noted)
+        patches.set(nn.Module, "load_state_dict", loaded)
         patches.then(nn.modules.module.register_module_forward_pre_hook(before_use).remove)
 
     def spare(self) -> None:
@@ -69,7 +80,9 @@ class Touch:
         By their type itself: asking some objects what they are instances of runs code of theirs.
         """
         for thing in gc.get_objects():
-            if issubclass(type(thing), _BatchNorm) and thing not in self._done:
+            if not issubclass(type(thing), _BatchNorm):
+                continue
+            if thing not in self._done and not put_there(thing):
                 self._done.add(thing)
                 self._touch(thing)
                 self.count += 1
@@ -95,6 +108,7 @@ def _exchanged(norm: _BatchNorm, make: Make) -> None:
 
 def kept(norm: _BatchNorm, new: nn.Module) -> nn.Module:
     """The new layer with the parameters, buffers and mode of the old one."""
+    vars(new)[PUT_THERE] = True
     return take_over(new, norm)
 
 

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from normscope.nn import FrozenBatchNorm
+
+SETTLED = -1  # in the place of a count of batches: what checkpoints of a batch norm never have
 
 
 class FirstBatchMap(FrozenBatchNorm):
     """y = γ (x − μ₁)/σ₁ + β with the statistics of the first batch that it sees in training, fixed from then on.
 
     The data-dependent initialization of Salimans & Kingma 2016 (arXiv 1602.07868, section 3): the network starts at the scale that
-    batch norm would give it, and nothing is normalized afterwards.
+    batch norm would give it, and nothing is normalized afterwards. A map that comes from a checkpoint stays as it is.
     """
 
     settled = False
@@ -29,4 +33,14 @@ class FirstBatchMap(FrozenBatchNorm):
                 self.running_mean.copy_(mean)
                 # A channel that is constant in one batch is not blown up by what it does in the next.
                 self.running_var.copy_(torch.where(var > 1e-8, var, 1.0))
+                if self.num_batches_tracked is not None:
+                    self.num_batches_tracked.fill_(SETTLED)
         return super().forward(input)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *rest: Any, **words: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest, **words)
+        self.settled = self.num_batches_tracked is not None and bool(
+            self.num_batches_tracked == SETTLED
+        )
