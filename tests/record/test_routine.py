@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from normscope.record.recording import Recording
-from normscope.record.torch.steps import Steps
+from normscope.record.torch.routine import Routine
 from record.conftest import Observing
 from record.loops import Net, batch, evaluate, sgd, single, train
 
@@ -281,6 +281,17 @@ def told(r: Recording) -> dict[str, Any]:
     }
 
 
+def noting(counted: list[int], repeats: Callable[..., bool]) -> Callable[..., bool]:
+    """`repeats`, which keeps a list of the forwards that it had counted."""
+
+    def noted(*args: Any) -> bool:
+        known = repeats(*args)
+        counted.extend([1] * known)
+        return known
+
+    return noted
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.__name__)
 def test_counted_or_recorded(
     observed: Observing, monkeypatch: pytest.MonkeyPatch, script: Callable[[], None]
@@ -291,8 +302,7 @@ def test_counted_or_recorded(
     recorded = told(run.recording)
 
     counted: list[int] = []
-    original = Steps.counted
-    monkeypatch.setattr(Steps, "counted", lambda *args: (counted.append(1), original(*args))[1])
+    monkeypatch.setattr(Routine, "_repeats", noting(counted, Routine._repeats))
     torch.manual_seed(3)
     with observed(budget=0.0, keep_bytes=0) as run:
         run.observer.schedule.charge(1.0, measuring=True)  # an empty purse
@@ -319,8 +329,7 @@ def test_a_changed_loop_is_learned_anew(
     observed: Observing, monkeypatch: pytest.MonkeyPatch, script: Callable[[], None], least: int
 ) -> None:
     counted: list[int] = []
-    original = Steps.counted
-    monkeypatch.setattr(Steps, "counted", lambda *args: (counted.append(1), original(*args))[1])
+    monkeypatch.setattr(Routine, "_repeats", noting(counted, Routine._repeats))
     with observed(budget=0.0, keep_bytes=0) as run:
         run.observer.schedule.charge(1.0, measuring=True)
         script()

@@ -45,7 +45,7 @@ class GradientSeries:
 
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
-        self.at = FIRST - 1  # steps done from which on the next optimizer to step is sampled
+        observer.sample_at = FIRST - 1
         self._sampled: set[int] = set()  # optimizers, since the latest due step
         self._began_at = 0
         self._numbers: dict[tuple[int, str], int] = {}
@@ -61,14 +61,14 @@ class GradientSeries:
             torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
         ):
             return
-        makes_step = bool(steps.trained or observer.routine.used)
+        makes_step = bool(steps.trained or observer.used)
         if not self._sampled:
             if not makes_step:  # another optimizer's part of the step before
                 return
             self._began_at = steps.count + 1
         elif id(optimizer) in self._sampled or len(self._sampled) == MOST_OPTIMIZERS:
             self._sampled.clear()
-            self.at = max(steps.count + 1, math.ceil(self._began_at * RATIO) - 1)
+            observer.sample_at = max(steps.count + 1, math.ceil(self._began_at * RATIO) - 1)
             return
         if self._refused and not observer.schedule.affords(self._refused):
             self._wait()
@@ -92,7 +92,7 @@ class GradientSeries:
     def _wait(self) -> None:
         """A sample is too dear now: try again a little later."""
         count = self.observer.steps.count
-        self.at = count + max(1, count // 32)
+        self.observer.sample_at = count + max(1, count // 32)
 
     def _chosen(
         self, optimizer: torch.optim.Optimizer

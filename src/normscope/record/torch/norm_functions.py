@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.compiler import is_compiling
 
 from normscope.record.guard import guarded
 from normscope.record.torch.roles import PLAIN
@@ -19,6 +21,35 @@ class NormFunctions:
 
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
+
+    def run(
+        self,
+        original: Callable[..., torch.Tensor],
+        x: torch.Tensor,
+        mean: torch.Tensor | None,
+        var: torch.Tensor | None,
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        training: bool,
+        momentum: float,
+        eps: float,
+        *more: Any,
+    ) -> torch.Tensor:
+        """Run a batch norm and note it."""
+        words = (x, mean, var, weight, bias, training, momentum, eps, *more)
+        if is_compiling():
+            return original(*words)
+        self.before_batch_norm(x, (mean, var), weight, training, momentum, eps)
+        try:
+            out = original(*words)
+        except ValueError as error:
+            self.refused(x, error)
+            raise
+        if self.observer.per_call.updating is mean:
+            self.moved()
+        if not self.observer.inside:
+            self.after_batch_norm(out)
+        return out
 
     @guarded
     def before_batch_norm(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import os
 import traceback
-from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -37,6 +36,7 @@ from normscope.record.torch.norm_functions import NormFunctions
 from normscope.record.torch.outermost import Outermost
 from normscope.record.torch.per_call import PerCall
 from normscope.record.torch.places import Places
+from normscope.record.torch.pulse import Pulse
 from normscope.record.torch.registry import Registry
 from normscope.record.torch.routine import Routine
 from normscope.record.torch.scalars import ScalarSeries
@@ -45,16 +45,15 @@ from normscope.record.torch.steps import Steps
 from normscope.record.torch.traces import Traces
 
 
-class Observer:
+class Observer(Pulse):
     """What is known of the run so far. `observe` makes one and sets it live."""
 
     def __init__(self, store: Store, *, budget: float, keep_bytes: int, steps: int | None) -> None:
+        super().__init__()
         self.store = store
         self.process = os.getpid()
         self.limit = steps
-        # The state that the parts share.
-        self.inside = False  # an outermost module call runs
-        self.quiet = False  # it is counted, not recorded
+        # The state that the parts share, beside the pulse.
         self.activity = 0  # grows with every backward and step: what lies between two is one block
         self.compiled = False
         self.probing = 0.0  # seconds that the probes took at the end
@@ -89,7 +88,7 @@ class Observer:
         self.backwards = Backwards(self)
         self.after_step = AfterStep(self)
         # Every module call from outside any module comes here: see `Routine` for the other entry.
-        self.call: Callable[..., Any] = self.forwards.run
+        self.call = self.forwards.run
         self.calls = NormCalls(self.registry, store, self.backwards.reached, self.per_call)
 
     def event(self, kind: str, **facts: Any) -> None:

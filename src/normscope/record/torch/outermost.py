@@ -117,7 +117,7 @@ class Outermost:
         observer, routine, steps = self.observer, self.observer.routine, self.observer.steps
         observer.schedule.begin()
         if routine.active:
-            if routine.open or (torch.is_grad_enabled() and routine.foreign(root)):
+            if observer.open or (torch.is_grad_enabled() and routine.foreign(root)):
                 routine.leave()
             routine.settle()
         observer.norms.close_stray()

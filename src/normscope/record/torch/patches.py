@@ -8,9 +8,9 @@ function, and a compiled graph is the same with and without observation.
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable
+from functools import partial, update_wrapper
 from types import ModuleType
 from typing import Any
 
@@ -44,11 +44,17 @@ if not compiling() and (observer := live[0]) is not None and not observer.inside
 """
 BACKWARD = """
 if not compiling() and (observer := live[0]) is not None:
-    if not observer.routine.open:
+    if not observer.open:
         return observer.backwards.run(
             call, tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs
         )
-    observer.routine.used = True  # of a counted step: no more than this
+    observer.used = True  # of a counted step: no more than this
+"""
+BATCH_NORM = """
+if not compiling() and (observer := live[0]) is not None and not observer.quiet:
+    return observer.norms.run(
+        call, input, running_mean, running_var, weight, bias, training, momentum, eps
+    )
 """
 DECISIONS = ("argmax", "max", "topk")  # a class decision, when they meet a model's output
 THRESHOLDS = ("__gt__", "__ge__", "__lt__", "__le__", "gt", "ge", "lt", "le")
@@ -61,17 +67,17 @@ def install() -> None:
     """Wrap what is not wrapped yet."""
     if originals:
         return
-    _patch(nn.Module, "__call__", functools.partial(asking, question=CALLED, otherwise=_call))
-    _patch(F, "batch_norm", _batch_norm)
+    _patch(nn.Module, "__call__", partial(asking, question=CALLED, otherwise=_call))
+    _patch(F, "batch_norm", partial(asking, question=BATCH_NORM, otherwise=_batch_norm))
     for module in (batch_norm, batch_renorm):
         # What our own layers run in training, with the words of `F.batch_norm` first.
         name = module.__name__.rpartition(".")[2]
         _patch(module, name, _batch_norm, key=module.__name__)
     for name in ("instance_norm", "group_norm", "layer_norm"):
-        _patch(F, name, functools.partial(_other_norm, kind=name.removesuffix("_norm")))
+        _patch(F, name, partial(_other_norm, kind=name.removesuffix("_norm")))
     _patch(nn.Module, "load_state_dict", load_state_dict)
     for name in LOSSES:
-        _patch(F, name, functools.partial(_loss, name=name))
+        _patch(F, name, partial(_loss, name=name))
     for name in DECISIONS:
         _patch(torch.Tensor, name, _decision, key=f"Tensor.{name}")
         _patch(torch, name, _decision)
@@ -79,7 +85,7 @@ def install() -> None:
         _register_builtin(getattr(torch, name), f"aten::{name}")
     for name in THRESHOLDS:
         _patch(torch.Tensor, name, _threshold, key=f"Tensor.{name}")
-    run_back = functools.partial(asking, question=BACKWARD, otherwise=_backward)
+    run_back = partial(asking, question=BACKWARD, otherwise=_backward)
     _patch(torch.autograd, "backward", run_back)
     _patch(torch.autograd, "grad", _backward)
     _patch(torch.amp.GradScaler, "scale", _scale)
@@ -94,7 +100,7 @@ def _patch(
     owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]], key: str = ""
 ) -> None:
     original = originals.setdefault(key or name, getattr(owner, name))
-    wrapper = functools.update_wrapper(make(original), original)
+    wrapper = update_wrapper(make(original), original)
     setattr(owner, name, wrapper)
     if isinstance(owner, ModuleType):
         _wrappers[id(original)] = wrapper
@@ -125,21 +131,9 @@ def _batch_norm(original: Callable[..., Any]) -> Callable[..., Any]:
     ) -> torch.Tensor:
         words = (input, running_mean, running_var, weight, bias, training, momentum, eps, *more)
         observer = None if is_dynamo_compiling() else live.observer[0]
-        if observer is None or observer.quiet or is_compiling():
+        if observer is None or observer.quiet:
             return original(*words)
-        observer.norms.before_batch_norm(
-            input, (running_mean, running_var), weight, training, momentum, eps
-        )
-        try:
-            out = original(*words)
-        except ValueError as error:
-            observer.norms.refused(input, error)
-            raise
-        if observer.per_call.updating is running_mean:
-            observer.norms.moved()
-        if not observer.inside:
-            observer.norms.after_batch_norm(out)
-        return out
+        return observer.norms.run(original, *words)
 
     return batch_norm
 
@@ -158,7 +152,7 @@ def _other_norm(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
 def _loss(original: Callable[..., Any], name: str) -> Callable[..., Any]:
     def loss(input: Any, target: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002
         observer = None if is_dynamo_compiling() else live.observer[0]
-        if observer is not None and not observer.routine.open and not is_compiling():
+        if observer is not None and not observer.open and not is_compiling():
             observer.losses.loss(name, input, target, args, kwargs)
         return original(input, target, *args, **kwargs)
 
@@ -198,8 +192,8 @@ def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
         observer = None if is_compiling() else live.observer[0]
         if observer is None:
             return original(tensors, *args, **kwargs)
-        if observer.routine.open:
-            observer.routine.used = True
+        if observer.open:
+            observer.used = True
             return original(tensors, *args, **kwargs)
         return observer.backwards.run(original, tensors, *args, **kwargs)
 

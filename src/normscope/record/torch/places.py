@@ -19,6 +19,7 @@ from sys import _getframe
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch.nn.functional as F
 from torch import is_grad_enabled, nn
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
@@ -95,7 +96,11 @@ class Places:
     def function(self, layer: Layer) -> None:
         """A norm function runs for a layer that has not been called before: whether the user's own code calls it."""
         frame: FrameType | None = _getframe(1)
-        while frame is not None and frame.f_code.co_filename.startswith(OURS):
+        # Above our own frames is that of `F.batch_norm` itself, where it asks by itself.
+        asked = F.batch_norm.__code__
+        while frame is not None and (
+            frame.f_code is asked or frame.f_code.co_filename.startswith(OURS)
+        ):
             frame = frame.f_back
         if frame is None or is_library(frame.f_code.co_filename):
             return

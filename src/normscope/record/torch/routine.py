@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LEARNED = 4  # equal steps in a row
 COUNTED = 1e-5  # seconds that a counted step is charged with; measured: 6 to 9 µs
-PAUSE = 2e-2  # seconds between two looks at the purse
+PAUSE = 5e-2  # seconds between two looks at the purse
 MOST_STEPS = 64  # between two looks, however short they are
 
 
@@ -37,16 +37,10 @@ class Routine:
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
         self.active = False  # the loop is known: `call` is asked instead of `Outermost.run`
-        self.open = False  # a counted forward waits for its backward and step
-        self.used = False
-        self.count = 0  # counted steps that the recording does not hold yet
         self.cost = 2e-4  # seconds that recording one step in full takes, learned
         self.forwards = 0  # since the last step, as far as recorded in full
         self.backwards = 0
         self.latest: Forward | None = None
-        self.look_at = 0  # the step after which to look up again
-        self._wanted = False  # the next step is to be recorded in full
-        self._batch_at: float = 0  # the first step whose input is to be kept
         self._charged = 0  # of the counted steps
         self._looked = (0, 0.0)  # step and time of the latest look
         self._streak = 0
@@ -119,6 +113,7 @@ class Routine:
             known = (
                 frame.f_lasti == self._instruction
                 and frame.f_code is self._code
+                and observer.count < observer.full_at
                 and self._repeats(module, args)
             )
         except Exception as error:  # noqa: BLE001
@@ -126,20 +121,20 @@ class Routine:
             return original(module, *args, **kwargs)
         if not known:
             return observer.forwards.run(original, module, args, kwargs, frame)
-        self.open, self.used = True, False
+        observer.open, observer.used = True, False
         observer.inside = observer.quiet = True
         try:
             return original(module, *args, **kwargs)
         except BaseException:
-            self.open = False
+            observer.open = False
             raise
         finally:
             observer.inside = observer.quiet = False
 
     def _repeats(self, module: nn.Module, args: tuple[Any, ...]) -> bool:
         """Whether this call from the known line is one more of the same, and may be counted instead of recorded."""
-        template, step = self._template, self.observer.steps.count
-        if self.open or self._wanted or step >= self._batch_at or template is None or not args:
+        template = self._template
+        if self.observer.open or template is None or not args:
             return False
         if module is not self._module() or module.training is not template.training:
             return False
@@ -159,12 +154,12 @@ class Routine:
             scale = facts["_parameters"].get("weight")
             if (scale is None or scale.requires_grad) is not trainable:
                 return False
-        inputs[True] = (ref_to(x), None, step)
+        inputs[True] = (ref_to(x), None, self.observer.count)
         return True
 
     def record_next(self) -> None:
         """The next step is to be recorded in full: what went before it may matter."""
-        self._wanted = True
+        self.observer.full_at = 0
 
     def look(self) -> None:
         """After a step: whether the purse affords another step in full, and when to look again.
@@ -175,19 +170,19 @@ class Routine:
             return
         observer, now = self.observer, perf_counter()
         self._charge()
-        self._wanted = observer.per_call.due() or observer.schedule.affords_books(self.cost)
-        count = observer.steps.count
-        self._batch_at = self._next_batch(count)
+        wanted = observer.per_call.due() or observer.schedule.affords_books(self.cost)
+        count = observer.count
+        batch_at = self._next_batch(count)
+        observer.full_at = 0 if wanted else batch_at
         before, then = self._looked
         self._looked = (count, now)
         steps = 1
         if count > before and not observer.polling.due(peek=True):
             steps = int(PAUSE * (count - before) / max(now - then, 1e-9))
-        self.look_at = min(count + min(max(steps, 1), MOST_STEPS), observer.after_step.facts_at)
-        if self._batch_at > count:  # infinite when none is wanted
-            self.look_at = int(min(self.look_at, self._batch_at))
-        if observer.limit is not None:
-            self.look_at = min(self.look_at, observer.limit)
+        look_at = min(count + min(max(steps, 1), MOST_STEPS), observer.after_step.facts_at)
+        if batch_at > count:  # infinite when none is wanted
+            look_at = int(min(look_at, batch_at))
+        observer.look_at = look_at if observer.limit is None else min(look_at, observer.limit)
 
     def _next_batch(self, step: int) -> float:
         """The first step whose input is to be kept: recording a step in full for it must be worth its cost."""
@@ -203,7 +198,7 @@ class Routine:
 
     def _charge(self) -> None:
         """Charge the counted steps that were not charged yet."""
-        n, self._charged = self.count - self._charged, self.count
+        n, self._charged = self.observer.counted - self._charged, self.observer.counted
         if n > 0:
             self.observer.schedule.charge(n * COUNTED)
 
@@ -214,9 +209,9 @@ class Routine:
     def settle(self) -> None:
         """Write counted steps into the recording, as if each had been recorded in full."""
         self._charge()
-        n, self.count, self._charged = self.count, 0, 0
+        observer, template = self.observer, self._template
+        n, observer.counted, self._charged = observer.counted, 0, 0
         self._streak = 0 if n else self._streak
-        template = self._template
         if not n or template is None:
             return
         root = template.root
@@ -224,26 +219,27 @@ class Routine:
         for call in template.calls:
             if call[2] and call[0] in by_id:
                 by_id[call[0]].updates += n
-        observer = self.observer
         observer.activity += 2 * n
-        template.step = observer.steps.count - n
+        template.step = observer.count - n
         observer.timeline.repeat(template, n, activity=observer.activity - 1)
 
     def leave(self) -> None:
         """The loop does something else: put right what was counted, and learn anew."""
         self.settle()
-        if self.open and self._template is not None:
-            t, observer = self._template, self.observer
-            forward = Forward(t.root, t.training, observer.steps.count, observer.activity, t.site)
+        observer = self.observer
+        if observer.open and self._template is not None:
+            t = self._template
+            forward = Forward(t.root, t.training, observer.count, observer.activity, t.site)
             forward.calls = list(t.calls)
-            if self.used:
+            if observer.used:
                 observer.steps.trained = True
-            observer.timeline.commit(forward, "training" if self.used else "inference")
+            observer.timeline.commit(forward, "training" if observer.used else "inference")
+            observer.activity += observer.used  # the backward, which was not noted
             for call in t.calls:
                 layer = observer.registry.layers[call[0]]
                 layer.record.updates += call[2]
-        self.active = self.open = self.used = False
-        self.observer.call = self.observer.forwards.run
+        self.active = observer.open = observer.used = False
+        observer.call = observer.forwards.run
         self._streak = 0
         self._span = None
 

@@ -24,18 +24,25 @@ class Steps:
 
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
-        self.count = 0
         self.trained = False  # a training forward since the last step
         # Weight decay by the id of each parameter that a stepping optimizer holds.
         self.optimized: dict[int, float] = {}
         self.names: list[str] = []
         self._by_hand: set[int] = set()  # models that the script's own lines update
-        self.inside: list[int] = []  # ids of optimizers whose steps are running
         self._held: dict[int, dict[int, float]] = {}
         self._sizes: dict[int, list[int]] = {}
 
     def install(self) -> None:
         _hook_optimizers()
+
+    @property
+    def count(self) -> int:
+        return self.observer.count
+
+    @property
+    def inside(self) -> list[int]:
+        """Ids of the optimizers whose steps are running."""
+        return self.observer.stepping
 
     @property
     def outermost(self) -> bool:
@@ -54,30 +61,29 @@ class Steps:
             del self.inside[self.inside.index(id(optimizer)) :]
         if self.inside:
             self._note(optimizer)
-        elif self.observer.routine.used:
+        elif self.observer.used:
             self.counted(optimizer)
         else:
             self._note(optimizer)
             self.step(optimizer)
 
     def counted(self, optimizer: torch.optim.Optimizer) -> None:
-        """The step of a counted forward is done."""
+        """The step of a counted forward is done, and the hook could not see to it by itself."""
         observer = self.observer
-        routine = observer.routine
-        routine.open = routine.used = False
-        routine.count += 1
-        self.count = count = self.count + 1
-        if count >= routine.look_at:
+        observer.open = observer.used = False
+        observer.counted += 1
+        observer.count += 1
+        if observer.count >= observer.look_at:
             observer.after_step.counted(optimizer)
 
     def step(self, optimizer: torch.optim.Optimizer | None) -> None:
         self.observer.activity += 1
-        if self.observer.routine.open:
+        if self.observer.open:
             self.observer.routine.leave()
         if not self.trained:
             return
         self.trained = False
-        self.count += 1
+        self.observer.count += 1
         self.observer.after_step.step(optimizer)
 
     def _note(self, optimizer: torch.optim.Optimizer) -> None:
@@ -157,11 +163,11 @@ def _hook_optimizers() -> None:
     def before(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
         if (observer := cell[0]) is None:
             return
+        due = observer.count >= observer.sample_at
+        if observer.used and not due and not observer.stepping:
+            return  # the step of a counted forward: nothing of it needs to be known beforehand
         try:
             steps = observer.steps
-            due = steps.count >= observer.gradients.at
-            if observer.routine.used and not due and not steps.inside:
-                return  # the step of a counted forward: nothing of it needs to be known beforehand
             steps.begin(optimizer)
             if due and steps.outermost:
                 observer.gradients.take(optimizer)
@@ -169,15 +175,20 @@ def _hook_optimizers() -> None:
             observer.fail(error)
 
     def after(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
-        if (observer := cell[0]) is not None:
-            steps = observer.steps
-            try:
-                if observer.routine.used and not steps.inside:
-                    steps.counted(optimizer)
-                else:
-                    steps.end(optimizer)
-            except Exception as error:  # noqa: BLE001
-                observer.fail(error)
+        if (observer := cell[0]) is None:
+            return
+        if observer.used and not observer.stepping:
+            # As `Steps.counted`: without its call.
+            observer.open = observer.used = False
+            observer.counted += 1
+            observer.count = count = observer.count + 1
+            if count >= observer.look_at:
+                observer.after_step.counted(optimizer)  # which is guarded
+            return
+        try:
+            observer.steps.end(optimizer)
+        except Exception as error:  # noqa: BLE001
+            observer.fail(error)
 
     register_optimizer_step_pre_hook(before)
     register_optimizer_step_post_hook(after)
