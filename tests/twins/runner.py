@@ -1,11 +1,17 @@
-"""`python -m tests.twins.runner [--only NS401] [--jobs 2]`: expected rule × found primary, over all twins."""
+"""`python -m tests.twins.runner [--only NS401] [--jobs 2]`: expected rule × found primary, over all twins.
+
+With `--results FILE` it goes on where it was stopped; `--budget 0.01` observes as a user's run does by default.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 from .cases import Case, cases
 from .warm import Outcome, run_all, warm
@@ -71,19 +77,35 @@ def explain(case: Case, outcome: Outcome) -> str:
     )
 
 
+def known(chosen: Sequence[Case], file: Path | None) -> list[tuple[Case, Outcome]]:
+    """What an earlier run of the same command left in `file`."""
+    if file is None or not file.exists():
+        return []
+    by_name = {c.name: c for c in chosen}
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [(by_name[x["name"]], Outcome(**x["outcome"])) for x in lines if x["name"] in by_name]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.twins.runner", description=__doc__)
     parser.add_argument("--only", default="", help="a rule code or its beginning")
     parser.add_argument("--jobs", type=int, default=1, help="scripts at the same time")
+    parser.add_argument("--budget", type=float, default=1.0, help="share of a script's time")
+    parser.add_argument("--results", type=Path, help="a line for each script; those in it stay")
     options = parser.parse_args(argv)
     chosen = cases(options.only)
     if not chosen:
         parser.error(f"no twin expects a rule that begins with {options.only}")
-    warm()
-    by_path = {str(c.path): c for c in chosen}
-    results: list[tuple[Case, Outcome]] = []
-    for outcome in run_all([c.path for c in chosen], options.jobs):
-        results.append((by_path[outcome.path], outcome))
+    results = known(chosen, options.results)
+    waiting = {str(c.path): c for c in chosen if c.name not in {k.name for k, _ in results}}
+    if waiting:
+        warm()
+    for outcome in run_all([c.path for c in waiting.values()], options.jobs, options.budget):
+        case = waiting[outcome.path]
+        results.append((case, outcome))
+        if options.results:
+            with options.results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"name": case.name, "outcome": asdict(outcome)}) + "\n")
         if sys.stderr.isatty():
             print(f"\r{len(results)}/{len(chosen)}", end="", file=sys.stderr, flush=True)
     results.sort(key=lambda pair: pair[0].name)

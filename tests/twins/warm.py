@@ -73,13 +73,16 @@ def warm() -> None:
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
 
 
-def run_all(paths: Iterable[Path], jobs: int = 1) -> Iterator[Outcome]:
-    """Outcomes in the order in which the scripts end."""
+def run_all(paths: Iterable[Path], jobs: int = 1, budget: float = 1.0) -> Iterator[Outcome]:
+    """Outcomes in the order in which the scripts end. `budget`: share of a script's time that observing may take.
+
+    By default all that can be seen is looked at: how busy the machine is must not decide a test.
+    """
     waiting, running = list(reversed(list(paths))), {}
     while waiting or running:
         while waiting and len(running) < jobs:
             path = waiting.pop()
-            reader, pid = _fork(path)
+            reader, pid = _fork(path, budget)
             running[reader] = (path, pid, bytearray())
         for reader in select.select(list(running), [], [])[0]:
             path, pid, data = running[reader]
@@ -93,7 +96,7 @@ def run_all(paths: Iterable[Path], jobs: int = 1) -> Iterator[Outcome]:
             yield Outcome(**json.loads(data)) if data else Outcome(str(path), error=f"exit {code}")
 
 
-def _fork(path: Path) -> tuple[int, int]:
+def _fork(path: Path, budget: float) -> tuple[int, int]:
     sys.stdout.flush()
     sys.stderr.flush()
     reader, writer = os.pipe()
@@ -107,7 +110,7 @@ def _fork(path: Path) -> tuple[int, int]:
         _read_nothing()
         with os.fdopen(writer, "wb") as pipe, tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
-            pipe.write(json.dumps(_observed(path, Path(folder) / "run.nscope")).encode())
+            pipe.write(json.dumps(_observed(path, Path(folder) / "run.nscope", budget)).encode())
         status = 0
     finally:
         os._exit(status)  # the parent's atexit handlers and buffers are not ours
@@ -121,11 +124,11 @@ def _read_nothing() -> None:
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
 
 
-def _observed(path: Path, file: Path) -> dict[str, Any]:
+def _observed(path: Path, file: Path, budget: float) -> dict[str, Any]:
     printed = io.StringIO()
     try:
         with redirect_stdout(printed), redirect_stderr(printed):
-            diagnosis = _diagnosed(path, file)
+            diagnosis = _diagnosed(path, file, budget)
     except BaseException:
         return {"path": str(path), "printed": printed.getvalue(), "error": traceback.format_exc()}
     import msgspec
@@ -138,7 +141,7 @@ def _observed(path: Path, file: Path) -> dict[str, Any]:
     }
 
 
-def _diagnosed(path: Path, file: Path) -> Any:
+def _diagnosed(path: Path, file: Path, budget: float) -> Any:
     from normscope.diagnosis import diagnose
     from normscope.record.store import Store, load
     from normscope.keras import finish as finish_keras
@@ -147,9 +150,8 @@ def _diagnosed(path: Path, file: Path) -> Any:
 
     warnings.resetwarnings()
     store = Store.create(file)
-    # All that can be seen is looked at: how busy the machine is must not decide a test.
-    observer = observe(store, budget=1.0, keep_bytes=64 << 20, steps=None)
-    keras_observer = observe_keras(store, budget=1.0, keep_bytes=64 << 20, steps=None)
+    observer = observe(store, budget=budget, keep_bytes=64 << 20, steps=None)
+    keras_observer = observe_keras(store, budget=budget, keep_bytes=64 << 20, steps=None)
     crash = ""
     try:
         execute(path)
