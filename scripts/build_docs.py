@@ -14,6 +14,7 @@ from pathlib import Path
 import failures_page
 
 from normscope import catalogue
+from normscope.repairs.table import repairs_for
 from normscope.rule import SECTIONS, Rule
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,6 +52,8 @@ def page(rule: Rule, source: Path) -> str:
         known = {r.code for r in catalogue.rules()}
         symptoms = (f"[{c}]({c}.md)" if c in known else c for c in rule.explains)
         facts.append(f"explains {', '.join(symptoms)}")
+    if names := repairs_for(rule.code):
+        facts.append(f"mended by {', '.join(f'[`{n}`](../repairs.md)' for n in names)}")
     parts = [f"# {rule.code} {rule.name}", rule.sections[""], " · ".join(facts)]
     parts += [f"## {name}\n\n{rule.sections[name]}" for name in SECTIONS if name in rule.sections]
     return MARK + "\n\n".join(parts) + "\n"

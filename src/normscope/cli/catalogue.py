@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from normscope.repairs.table import repairs_for
 from normscope.rule import SECTIONS, Rule
 
 
@@ -78,6 +79,8 @@ def _facts(rule: Rule) -> str:
     facts = [f"At most: {rule.severity}.", f"Needs: {', '.join(rule.needs)}."]
     if rule.explains:
         facts.append(f"Explains: {', '.join(rule.explains)}.")
+    if names := repairs_for(rule.code):
+        facts.append(f"Mended by `normscope repair`: {', '.join(names)}.")
     if not rule.default:
         facts.append(f"Off by default; `--select {rule.code}` turns it on.")
     return " ".join([*facts, f"Since {rule.since}."])

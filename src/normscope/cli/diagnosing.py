@@ -61,6 +61,7 @@ def diagnosis_of(file: Path, config: Config) -> Diagnosis:
     """Raises NormscopeError when `file` is no readable recording or a rule prefix is unknown."""
     from normscope.diagnosis import diagnose
     from normscope.record.store import load
+    from normscope.repairs.proposed import with_repairs
     from normscope.repairs.source.proposals import with_advice
     from normscope.trials.store import is_trial
 
@@ -69,7 +70,7 @@ def diagnosis_of(file: Path, config: Config) -> Diagnosis:
             f"`{file}` is the record of a trial, not of a run, and compares its own arms: `normscope report {file}`."
         )
     rules = rules_of(config)
-    return with_advice(unknown(diagnose(load(file), rules), config))
+    return with_repairs(with_advice(unknown(diagnose(load(file), rules), config)))
 
 
 def unknown(diagnosis: Diagnosis, config: Config) -> Diagnosis:

@@ -17,7 +17,8 @@ def list_repairs() -> int:
     """The table of repairs, one line each."""
     width = max(map(len, REPAIRS))
     for name, repair in REPAIRS.items():
-        sys.stdout.write(f"{name:<{width}}  {repair.kind:<16}  {repair.summary}\n")
+        mends = f" Mends {', '.join(repair.rules)}." if repair.rules else ""
+        sys.stdout.write(f"{name:<{width}}  {repair.kind:<16}  {repair.summary}{mends}\n")
     sys.stdout.write(
         f"{'advice':<{width}}  {'source':<16}  Show what to change in the source after a run; `--write` changes it.\n"
     )

@@ -22,12 +22,14 @@ class Apply(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """`options` are the command-line options that it understands, as Python names."""
+    """`options` are the command-line options that it understands, as Python names; `rules` the codes of the findings that it mends."""
 
     summary: str
     kind: Literal["exact", "changes-function"]
     apply: Apply
     options: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    keras: bool = False  # whether models of Keras have it, too
 
 
 def _recalibrate(
@@ -73,10 +75,13 @@ def _rebuilding(name: str) -> Apply:
     return apply
 
 
-def _conversion(to: str, summary: str, *options: str) -> tuple[str, Repair]:
+def _conversion(
+    to: str, summary: str, *options: str, rules: tuple[str, ...] = ()
+) -> tuple[str, Repair]:
     name = f"convert-{to}"
     chosen = ("layers", "calibrated", *options)
-    return name, Repair(summary, "changes-function", _rebuilding(name), chosen)
+    keras = to in ("group", "layer", "instance")
+    return name, Repair(summary, "changes-function", _rebuilding(name), chosen, rules, keras)
 
 
 REPAIRS: Mapping[str, Repair] = {
@@ -85,11 +90,14 @@ REPAIRS: Mapping[str, Repair] = {
         "changes-function",
         _recalibrate,
         ("samples", "exact", "keep", "layers", "frozen"),
+        ("NS202", "NS405", "NS408", "NS409", "NS410"),
+        keras=True,
     ),
     "fold-redundant-bias": Repair(
         "Remove biases that a batch norm cancels, into its running mean.",
         "exact",
         _rebuilding("fold-redundant-bias"),
+        rules=("NS101",),
     ),
     "fold-batchnorm": Repair(
         "Put batch norms into the layers before them, for evaluation.",
@@ -101,38 +109,65 @@ REPAIRS: Mapping[str, Repair] = {
         "exact",
         _rebuilding("set-momentum"),
         ("momentum", "batch_factor"),
+        ("NS201", "NS202", "NS705"),
+        keras=True,
     ),
     "freeze-batchnorm": Repair(
         "Fix the running statistics of batch norms, in training too.",
         "changes-function",
         _rebuilding("freeze-batchnorm"),
         ("layers", "trainable_affine"),
+        ("NS403",),
     ),
     **dict(
         (
-            _conversion("group", "Exchange batch norm for group norm.", "groups"),
-            _conversion("layer", "Exchange batch norm for layer norm with a scale per channel."),
-            _conversion("instance", "Exchange batch norm for instance norm."),
-            _conversion("renorm", "Exchange batch norm for batch renormalization."),
+            _conversion(
+                "group",
+                "Exchange batch norm for group norm.",
+                "groups",
+                rules=("NS301", "NS303", "NS603", "NS606"),
+            ),
+            _conversion(
+                "layer",
+                "Exchange batch norm for layer norm with a scale per channel.",
+                rules=("NS106", "NS606"),
+            ),
+            _conversion("instance", "Exchange batch norm for instance norm.", rules=("NS606",)),
+            _conversion(
+                "renorm", "Exchange batch norm for batch renormalization.", rules=("NS301",)
+            ),
             _conversion("ghost", "Exchange batch norm for ghost batch norm.", "ghost_size"),
             _conversion("sync", "Exchange batch norm for one synchronized over ranks."),
-            _conversion("domain", "Exchange batch norm for one per domain.", "domains"),
+            _conversion(
+                "domain",
+                "Exchange batch norm for one per domain.",
+                "domains",
+                rules=("NS107", "NS305"),
+            ),
         )
     ),
     "remove-batchnorm": Repair(
         "Take batch norm out: folded into the weights, with a learned scale at the end of residual branches.",
         "changes-function",
         _rebuilding("remove-batchnorm"),
+        rules=("NS606",),
     ),
     "move-before-addition": Repair(
         "Move batch norms from behind a residual addition to the end of the branch.",
         "changes-function",
         _rebuilding("move-before-addition"),
+        rules=("NS103",),
     ),
     "reset-gamma": Repair(
         "Set the scale of norm layers to 1.",
         "changes-function",
         _rebuilding("reset-gamma"),
         ("layers",),
+        ("NS203", "NS204"),
     ),
 }
+
+
+def repairs_for(code: str) -> tuple[str, ...]:
+    """The names of the repairs that mend what a rule finds."""
+    return tuple(name for name, repair in REPAIRS.items() if code in repair.rules)
