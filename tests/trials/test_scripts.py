@@ -30,6 +30,7 @@ DICE = """
     import random, sys
     random.seed(1)
     open("ran.log", "a").write("x")
+    print("order", *{"cat", "cow", "dog", "eel", "fox", "hen", "pig", "rat"})
     print(f"score={random.random():.6f}")
 """
 
@@ -84,11 +85,16 @@ def test_finished_runs_are_not_repeated_and_seeds_can_be_added(desk):
     )
     assert desk.trial(*words, "--seeds", "2", "train.py").returncode == 0
     before = {p: p.stat().st_mtime_ns for p in desk.folder.glob("train.trial.files/*/stdout")}
+    printed = {p.parent.name: p.read_text() for p in before}
+    assert printed["group-seed0"] == printed["as-is-seed0"], "the same seeds and order"
+    assert printed["as-is-seed1"].splitlines()[0] != printed["as-is-seed0"].splitlines()[0]
     again = desk.trial(*words, "--seeds", "3", "train.py")
     assert "finished runs are in train.trial.nscope already" in again.stderr
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())
     assert counted(desk) == ["as-is-seed0", "as-is-seed1", "as-is-seed2", "group-seed0"]
     arms = answer(desk)
+    shown = desk.run("-m", "normscope", "report", "train.trial.nscope", "--format", "json")
+    assert json.loads(shown.stdout)["arms"] == list(arms.values()), "the record tells the same"
     assert arms["group"]["reason"].startswith("not applicable")
     assert len({r["metric"] for r in arms["as-is"]["runs"]}) == 3
     redone = desk.trial(*words, "--seeds", "3", "--rerun", "as-is", "train.py")

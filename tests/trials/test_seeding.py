@@ -18,6 +18,7 @@ DRAWS = {
     "torch.manual_seed": lambda: (torch.manual_seed(0), torch.rand(3).tolist())[1],
     "torch.random.manual_seed": lambda: (torch.random.manual_seed(0), torch.rand(3).tolist())[1],
     "torch.Generator": lambda: torch.rand(3, generator=torch.Generator().manual_seed(0)).tolist(),
+    "torch.Generator unseeded": lambda: torch.rand(3, generator=torch.Generator()).tolist(),
     "torch default": lambda: torch.rand(3).tolist(),
     "random.seed": lambda: (random.seed(0), random.random())[1],
     "random.Random": lambda: random.Random(0).random(),
@@ -27,6 +28,9 @@ DRAWS = {
     "numpy RandomState": lambda: np.random.RandomState(0).rand(),
     "numpy SeedSequence": lambda: np.random.default_rng(np.random.SeedSequence(0)).random(),
     "numpy PCG64": lambda: np.random.Generator(np.random.PCG64(0)).random(),
+    "a whole number of numpy": lambda: (torch.manual_seed(np.int64(3)), torch.rand(1).item())[1],
+    "a list for numpy": lambda: np.random.default_rng([0, 7]).random(),
+    "a text for random": lambda: random.Random("digits").random(),
     "numpy unseeded": lambda: np.random.rand(),
 }
 
@@ -107,7 +111,12 @@ def test_stand_ins_pass_for_the_classes():
         (2**40, 2**40 + 5),
         (None, None),
         (True, True),
-        ("a", "a"),
+        (np.int64(3), 8),
+        (0.5, 5.5),
+        ("a", "a+5"),
+        (b"a", b"a5"),
+        ((1, 2), [6, 2]),
+        ([], []),
     ],
 )
 def test_moved(seed, moved):

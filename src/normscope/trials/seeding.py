@@ -7,6 +7,7 @@ import random
 import sys
 from collections.abc import Callable
 from functools import wraps
+from numbers import Integral
 from typing import Any
 
 from normscope.trials.patches import Patches
@@ -22,10 +23,24 @@ def offset_of(seed: int) -> int:
 
 
 def moved(seed: Any, offset: int) -> Any:
-    """A seed that is a whole number, moved within what every generator takes; anything else as it is."""
-    if isinstance(seed, bool) or not isinstance(seed, int):
+    """A whole number, moved within what every generator takes, and what else generators take: texts, fractions, and lists of numbers.
+
+    None asks for entropy, and is left.
+    """
+    if not offset or isinstance(seed, bool):
         return seed
-    return (seed + offset) % LARGEST if 0 <= seed <= LARGEST else seed + offset
+    if isinstance(seed, Integral):
+        known = int(seed)
+        return (known + offset) % LARGEST if 0 <= known <= LARGEST else known + offset
+    if isinstance(seed, float):
+        return seed + offset
+    if isinstance(seed, str):
+        return f"{seed}+{offset}"
+    if isinstance(seed, (bytes, bytearray)):
+        return bytes(seed) + str(offset).encode()
+    if isinstance(seed, (list, tuple)) and seed:
+        return [moved(seed[0], offset), *seed[1:]]
+    return seed
 
 
 def of_python(offset: int, patches: Patches) -> None:
@@ -95,8 +110,8 @@ def of_keras(offset: int, patches: Patches) -> None:
 
 def _moved_in_keras(seed: Any, offset: int) -> Any:
     """Backends keep seeds in 32 bits, some with a sign."""
-    known = isinstance(seed, int) and not isinstance(seed, bool)
-    return (seed + offset) % (2**31 - 1) if known else seed
+    known = isinstance(seed, Integral) and not isinstance(seed, bool)
+    return (int(seed) + offset) % (2**31 - 1) if known else seed
 
 
 def _wrapped(function: Callable[..., Any], offset: int) -> Callable[..., Any]:
@@ -130,6 +145,12 @@ def _seeded(kind: type[Any], offset: int) -> type[Any]:
 
 def _generator(kind: type[Any], offset: int) -> type[Any]:
     class Generator(kind, metaclass=_passing_for(kind)):
+        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+            """A new one begins with a fixed seed of PyTorch's, if the script gives it none."""
+            made = super().__new__(cls, *args, **kwargs)
+            kind.manual_seed(made, made.initial_seed() + offset)
+            return made
+
         def manual_seed(self, seed: Any) -> Any:
             return super().manual_seed(moved(seed, offset))
 

@@ -141,6 +141,8 @@ def _environment(job: Job) -> dict[str, str]:
         "steps": job.steps,
     }
     made = {
+        # Sets of strings are walked through in the same order by every arm.
+        "PYTHONHASHSEED": str(offset_of(job.seed) % 2**32),
         **os.environ,
         "NORMSCOPE_RUN": marshal.dumps(order).hex(),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(STARTUP), pythonpath])),
