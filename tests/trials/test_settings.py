@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from trials.running import BATCH, SAMPLES, data, fit, loader, net, plain, under
 
@@ -170,6 +177,42 @@ def test_batches_of_another_size_and_whole_ones(words):
     assert sizes[0] == 16
     under("drop-last", train)
     assert set(sizes) == {BATCH}
+
+
+SAMPLERS = {
+    "weighted": lambda data_set: WeightedRandomSampler(torch.ones(SAMPLES - 3), SAMPLES - 3),
+    "distributed": lambda data_set: DistributedSampler(data_set, 1, 0),
+    "subset": lambda data_set: SubsetRandomSampler(range(SAMPLES - 3)),
+    "in order": lambda data_set: DistributedSampler(data_set, 1, 0, shuffle=False),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "arm", "changed"),
+    [
+        ("weighted", "batch:16", 1),
+        ("weighted", "drop-last", 1),
+        ("distributed", "drop-last", 1),
+        ("subset", "batch:16", 1),
+        ("subset", "drop-last", 0),
+        ("in order", "batch:16", 0),
+    ],
+)
+def test_samplers_that_only_training_has(name, arm, changed):
+    sizes: list[int] = []
+
+    def train() -> float:
+        data_set = TensorDataset(*(t[:-3] for t in data()))
+        sampler = SAMPLERS[name](data_set)
+        sizes[:] = [len(x) for x, _ in DataLoader(data_set, BATCH, sampler=sampler)]
+        return 0.0
+
+    run = under(arm, train)
+    assert run.changed == changed
+    assert run.status == ("finished" if changed else "not-applicable")
+    whole = {"batch:16": 16, "drop-last": BATCH}[arm] if changed else BATCH
+    assert sizes[0] == whole
+    assert (sizes[-1] == whole) == (changed == 1 and arm == "drop-last")
 
 
 def test_batches_cut_by_hand():

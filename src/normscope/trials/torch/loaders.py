@@ -5,13 +5,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import (
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
 from normscope.trials.patches import Patches
 
 
 class Loaders:
-    """Changes the options of every DataLoader that shuffles: those are what training reads. `changed` counts them."""
+    """Changes the options of every DataLoader that shuffles or weighs: those are what training reads. `changed` counts them."""
 
     def __init__(self, *, batch_size: int | None = None, drop_last: bool = False) -> None:
         self._batch_size, self._drop_last = batch_size, drop_last
@@ -20,6 +26,7 @@ class Loaders:
     def install(self, patches: Patches) -> None:
         init = DataLoader.__init__
         change = self._changed
+        trains = self._trains
 
         def built(
             self: Any,
@@ -30,12 +37,25 @@ class Loaders:
             *rest: Any,
             **words: Any,
         ) -> None:
-            shuffles = bool(shuffle) or isinstance(sampler, RandomSampler)
-            if shuffles and batch_size is not None and words.get("batch_sampler") is None:
+            if (
+                (bool(shuffle) or trains(sampler))
+                and batch_size is not None
+                and words.get("batch_sampler") is None
+            ):
                 batch_size, rest, words = change(batch_size, rest, words)
             init(self, dataset, batch_size, shuffle, sampler, *rest, **words)
 
         patches.set(DataLoader, "__init__", built)
+
+    def _trains(self, sampler: Any) -> bool:
+        """Whether a sampler is one that only training has. Random subsets are of validation as often: to read those in batches of another
+        size changes nothing in evaluation, to leave some out would.
+        """
+        if isinstance(sampler, SubsetRandomSampler):
+            return not self._drop_last
+        if isinstance(sampler, DistributedSampler):
+            return bool(sampler.shuffle)
+        return isinstance(sampler, (RandomSampler, WeightedRandomSampler))
 
     def _changed(
         self, batch_size: int, rest: tuple[Any, ...], words: dict[str, Any]
