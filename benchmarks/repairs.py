@@ -14,7 +14,7 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -137,17 +137,23 @@ def main() -> None:
     parser.add_argument("--only", default="", help="a rule code or its beginning")
     parser.add_argument("--random", type=int, default=0, help="random edits for each twin")
     parser.add_argument("--results", type=Path, help="one line for each; those in it are not run")
-    parser.add_argument("--again", action="append", default=[], help="run this twin all the same")
+    parser.add_argument(
+        "--again", action="append", default=[], help="run this twin again, random edits apart"
+    )
     parser.add_argument("--write", action="store_true", help="put the table into repairs.md")
     options = parser.parse_args()
-    chosen = [c for c in cases(options.only) if c.rule in EDITS or has_call(c)]
+    chosen = [c for c in cases(options.only) if c.rule in EDITS or (c.rule and has_call(c))]
     found = known(options.results)
     rows: list[Row] = []
     warm()
     for case in chosen:
-        row, name = found.get(name_of(case)), name_of(case).partition("/")[2]
-        if not row or row.digest != digest_of(case) or row.tries < options.random or name in options.again:  # fmt: skip
-            row = row_of(case, mend(case, options.random))
+        row = found.get(name_of(case))
+        row = row if row and row.digest == digest_of(case) else None
+        again = name_of(case).partition("/")[2] in options.again
+        if row is None or again:
+            new = row_of(case, mend(case, 0 if row else options.random))
+            # What is proposed may have changed; the edits at random have not.
+            row = replace(new, lucky=row.lucky, tries=row.tries) if row else new
             if options.results:
                 with options.results.open("ab") as file:
                     file.write(msgspec.json.encode(row) + b"\n")

@@ -131,6 +131,17 @@ def test_no_running_statistics_no_exchange_that_needs_them() -> None:
             convert(made("BatchStatisticsOnly"), to, X)
 
 
+@pytest.mark.parametrize("name", ["TwoNames", "compiled", "parallel"])
+def test_checkpoints_migrate_by_every_name(name: str) -> None:
+    model = made(name)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    for to in ("group", "domain", "frozen"):
+        repaired, _, migration = convert(model, to, X)
+        repaired.load_state_dict(migration.forward(before))
+        model.load_state_dict(migration.backward(repaired.state_dict()))
+        assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
 def test_hooks_go_along() -> None:
     repaired, _, _ = convert(made("Hooked"), "frozen", X)
     assert isinstance(repaired.norm, FrozenBatchNorm)

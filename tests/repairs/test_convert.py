@@ -300,3 +300,22 @@ def test_groups_are_whole_and_large_enough(channels, positions, wanted):
     assert channels % groups == 0
     assert groups <= wanted
     assert channels // groups * positions >= 8
+
+
+def test_the_certificate_says_what_changes():
+    """Parameters, function, cost, and where old checkpoints load."""
+    model = resnet()
+    told = {to: convert(model, to, X)[1] for to in ("group", "frozen", "domain")}
+    size = sum(p.numel() for p in model.parameters())
+    for to, certificate in told.items():
+        assert certificate.parameters.startswith(f"{size:,} parameters as before, ")
+        assert TARGETS[to].function in certificate.done
+        assert certificate.cost == TARGETS[to].cost
+    assert "0 values in buffers instead of 165" in told["group"].parameters
+    assert "`migration.forward`" in told["group"].checkpoints
+    assert told["frozen"].checkpoints.startswith("load both ways as they are")
+    assert "takes the first domain" in told["domain"].checkpoints
+    activated = convert(nn.Sequential(nn.Conv2d(3, 8, 3), Activated(8)), "ghost", X)[1]
+    assert "names change where an activation follows" in activated.checkpoints
+    for line in ("parameters   ", "cost         ", "checkpoints  "):
+        assert f"\n  {line}" in told["group"].text()

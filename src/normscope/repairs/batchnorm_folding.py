@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from normscope.repairs.certificate import Certificate, LeftAlone
 from normscope.repairs.conversion.replacing import replace_everywhere
 from normscope.repairs.neighbours import Pair, captured, pairs
-from normscope.repairs.repaired import copied, differences, keeps_evaluation
+from normscope.repairs.repaired import copied, counted, differences, keeps_evaluation
 
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 COMPUTED = "its scale is computed from others (a parametrization)"
@@ -62,6 +62,8 @@ def fold_batchnorm(model: nn.Module, *inputs: Any, **kwargs: Any) -> tuple[nn.Mo
         done=f"folded {len(new)} batch norms into the layers before them, for evaluation",
         left=tuple(left),
         differences=tuple(apart),
+        parameters=counted(model, repaired),
+        cost="evaluation without the operations of the norms that were folded",
         checkpoints="load old ones into the model before it is folded; the folded weights are other numbers",
     )
     return repaired, certificate

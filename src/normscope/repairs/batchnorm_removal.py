@@ -23,7 +23,7 @@ from normscope.repairs.conversion.reached import uncalled
 from normscope.repairs.conversion.replacing import replace_everywhere
 from normscope.repairs.conversion.targets import TARGETS, Wish, take_over
 from normscope.repairs.neighbours import Pair, captured, pairs
-from normscope.repairs.repaired import copied, differences, keeps_evaluation
+from normscope.repairs.repaired import copied, counted, differences, keeps_evaluation
 
 ADVICE = (
     "learning rate: without batch norm the usable range ends earlier, so tune it again from a third of the present one; at small batches the "
@@ -104,6 +104,8 @@ def remove_batchnorm(
         ),
         left=tuple(left),
         differences=apart,
+        parameters=counted(model, repaired),
+        cost="less: no statistics are taken, and a folded norm is no operation any more",
         checkpoints="load old ones into the model before the repair; the folded weights are other numbers",
         warnings=ADVICE,
     )

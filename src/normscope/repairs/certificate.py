@@ -84,6 +84,8 @@ class Certificate:
     left: tuple[LeftAlone, ...] = ()
     differences: tuple[Difference, ...] = ()
     score: Score | None = None
+    parameters: str = ""  # what there is to learn and to keep, before and after
+    cost: str = ""  # time and memory of the repaired model beside the old one
     checkpoints: str = ""  # what becomes of state dicts from before the repair
     warnings: tuple[str, ...] = ()
 
@@ -112,8 +114,9 @@ class Certificate:
         if len(self.layers) > SHOWN:
             lines.append(f"  and {len(self.layers) - SHOWN} more")
         lines += [f"  left alone   {x.path}: {x.reason}" for x in self.left]
-        if self.checkpoints:
-            lines.append(f"  checkpoints  {self.checkpoints}")
+        for name in ("parameters", "cost", "checkpoints"):
+            if text := getattr(self, name):
+                lines.append(f"  {name:<11}  {text}")
         lines += [f"  note         {w}" for w in self.warnings]
         return "\n".join(lines) + "\n"
 

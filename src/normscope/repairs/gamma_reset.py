@@ -11,7 +11,7 @@ from torch import nn
 from normscope.errors import NormscopeError, did_you_mean
 from normscope.record.torch.norms import norms_in
 from normscope.repairs.certificate import Certificate
-from normscope.repairs.repaired import copied, differences
+from normscope.repairs.repaired import copied, counted, differences
 
 
 def reset_gamma(
@@ -52,6 +52,8 @@ def reset_gamma(
         done=f"set the scale of {len(reset)} norm layers to 1"
         + (f" ({', '.join(reset[:5])}{', …' if len(reset) > 5 else ''})" if reset else ""),
         differences=differences(model, repaired, inputs, kwargs),
+        parameters=counted(model, repaired),
+        cost="as before",
         checkpoints="as before",
     )
     return repaired, certificate
@@ -59,7 +61,3 @@ def reset_gamma(
 
 def _under(path: str, name: str) -> bool:
     return path == name or path.startswith(f"{name}.")
-
-
-def _listed(paths: list[str]) -> str:
-    return f" ({', '.join(paths[:5])}{', …' if len(paths) > 5 else ''})" if paths else ""

@@ -8,7 +8,7 @@ from torch import nn
 from normscope.errors import NormscopeError
 from normscope.probes.replay import batch_norms
 from normscope.repairs.certificate import Certificate, LeftAlone
-from normscope.repairs.repaired import copied
+from normscope.repairs.repaired import copied, counted
 from normscope.statistics import averaged_batches, momentum_for_batch, updates_to_forget
 
 
@@ -55,6 +55,8 @@ def set_momentum(
         model=type(model).__name__,
         done=f"set the momentum of {changed} batch norms ({'; '.join(told) or 'none'})",
         left=tuple(left),
+        parameters=counted(model, repaired),
+        cost="as before",
         checkpoints="as before: momentum is not in a state dict",
     )
     return repaired, certificate

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
 from normscope.repairs.certificate import Certificate, LeftAlone
-from normscope.repairs.repaired import copied, differences
+from normscope.repairs.repaired import copied, counted, differences
 
 ADDITIONS = (operator.add, operator.iadd, torch.add)
 METHODS = ("add", "add_")
@@ -62,6 +62,8 @@ def move_before_addition(
         done=f"moved {len(moved)} batch norms from behind an addition to the end of the branch ({', '.join(moved[:5])}{', …' if len(moved) > 5 else ''})",
         left=tuple(left),
         differences=differences(model, traced, inputs, kwargs),
+        parameters=counted(model, traced),
+        cost="as before",
         checkpoints="load both ways as they are, but their statistics are of other values: train on, or recalibrate",
     )
     return traced, certificate

@@ -11,7 +11,14 @@ from torch import nn
 
 from normscope.repairs.certificate import Certificate, LeftAlone
 from normscope.repairs.neighbours import Pair, captured, pairs
-from normscope.repairs.repaired import Migration, State, copied, differences, keeps_evaluation
+from normscope.repairs.repaired import (
+    Migration,
+    State,
+    copied,
+    counted,
+    differences,
+    keeps_evaluation,
+)
 
 
 def fold_redundant_bias(
@@ -46,9 +53,11 @@ def fold_redundant_bias(
         repair="fold-redundant-bias",
         kind="exact",
         model=type(model).__name__,
-        done=f"removed {len(folded)} biases ({removed} parameters) that a batch norm cancels",
+        done=f"removed {len(folded)} bias{'es' * (len(folded) != 1)} ({removed} parameters) that a batch norm cancels",
         left=tuple(p for p in found if isinstance(p, LeftAlone)),
         differences=apart,
+        parameters=counted(model, repaired),
+        cost="a little less: no bias is added, and none is optimized",
         checkpoints="the bias goes, and is subtracted from the norm's running mean",
     )
     return (

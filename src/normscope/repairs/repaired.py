@@ -86,6 +86,20 @@ def differences(
     return tuple(found)
 
 
+def counted(before: nn.Module, after: nn.Module) -> str:
+    """Parameters and buffers of both, in numbers; tensors that are shared count once."""
+    told: list[str] = []
+    for name, tensors in (
+        ("parameters", nn.Module.parameters),
+        ("values in buffers", nn.Module.buffers),
+    ):
+        old, new = (sum(t.numel() for t in tensors(m)) for m in (before, after))
+        told.append(
+            f"{old:,} {name} as before" if old == new else f"{new:,} {name} instead of {old:,}"
+        )
+    return ", ".join(told)
+
+
 def keeps_evaluation(model: nn.Module, found: Sequence[Difference]) -> None:
     """Raises NormscopeError where outputs in evaluation mode moved by more than rounding, for repairs that must not move them."""
     limit = ROUNDING * max(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from normscope.repairs.conversion.targets import BUFFERS
 from normscope.repairs.repaired import Migration, State
@@ -51,6 +52,14 @@ def migration(layers: Sequence[Renamed]) -> Migration:
         return old
 
     return Migration(forward, backward)
+
+
+def names_of(model: nn.Module) -> dict[nn.Module, list[str]]:
+    """Every name that a module has in the state dict: of one that is held twice there are two, and wrappers add to them."""
+    found: dict[nn.Module, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        found.setdefault(module, []).append(name)
+    return found
 
 
 def _names(state: Mapping[str, torch.Tensor], path: str) -> list[str]:

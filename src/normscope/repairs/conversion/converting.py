@@ -17,12 +17,12 @@ from normscope.record.torch.norms import norms_in
 from normscope.repairs.certificate import Certificate, LeftAlone
 from normscope.repairs.conversion.besides import besides
 from normscope.repairs.conversion.calibrating import calibrate, output_moments
-from normscope.repairs.conversion.checkpoints import Renamed, migration
+from normscope.repairs.conversion.checkpoints import Renamed, migration, names_of
 from normscope.repairs.conversion.reached import uncalled
 from normscope.repairs.conversion.replacing import replace_everywhere
 from normscope.repairs.conversion.targets import TARGETS, Target, Wish, take_over
 from normscope.repairs.neighbours import captured
-from normscope.repairs.repaired import Migration, copied, differences, keeps_evaluation
+from normscope.repairs.repaired import Migration, copied, counted, differences, keeps_evaluation
 
 
 def convert(
@@ -75,6 +75,7 @@ def convert(
         why = "; ".join(sorted({f"{x.path}: {x.reason}" for x in plan.left})) or "it has none"
         raise NormscopeError(f"No batch norm of `{type(model).__name__}` can become `{to}`: {why}.")
     wanted = output_moments(repaired, plan.old, (inputs, kwargs)) if calibrated else {}
+    names = names_of(repaired)
     replace_everywhere(repaired, {plan.old[p]: m for p, m in plan.new.items()})
     if graph is not None:
         _verify(repaired, plan, inputs, kwargs)
@@ -88,17 +89,17 @@ def convert(
         done=f"exchanged {len(plan.new)} batch norms for {to} normalization: {target.function}",
         left=tuple(plan.left),
         differences=differences(model, repaired, inputs, kwargs),
-        checkpoints=_checkpoints(target),
+        parameters=f"{counted(model, repaired)}"
+        + ("" if fitted else "; γ and β keep their values"),
+        cost=target.cost,
+        checkpoints=_checkpoints(target, renamed=plan.new != plan.inner),
         warnings=(
-            f"cost: {target.cost}",
-            *(
-                [f"γ and β of {len(fitted)} layers were set to keep the scale of the outputs"]
-                if fitted
-                else []
-            ),
+            (f"γ and β of {len(fitted)} layers were set to keep the scale of the outputs",)
+            if fitted
+            else ()
         ),
     )
-    return repaired, certificate, migration(plan.renamed(target))
+    return repaired, certificate, migration(plan.renamed(target, names))
 
 
 @dataclass(slots=True)
@@ -144,11 +145,12 @@ class _Plan:
             plan.new[path] = _followed(made, more, norm) if more else made
         return plan
 
-    def renamed(self, target: Target) -> list[Renamed]:
+    def renamed(self, target: Target, names: Mapping[nn.Module, Sequence[str]]) -> list[Renamed]:
+        """For each name that a state dict has for a layer."""
         return [
             Renamed(
-                path,
-                f"{path}.norm" if self.new[path] is not self.inner[path] else path,
+                name,
+                f"{name}.norm" if self.new[path] is not self.inner[path] else name,
                 target.tracks and target.name != "domain",
                 {
                     k: v.detach().cpu().clone()
@@ -158,6 +160,7 @@ class _Plan:
                 by_domain=target.name == "domain",
             )
             for path in self.new
+            for name in names.get(self.old[path], ())
         ]
 
 
@@ -215,9 +218,14 @@ def _under(path: str, name: str) -> bool:
     return path == name or path.startswith(f"{name}.")
 
 
-def _checkpoints(target: Target) -> str:
+def _checkpoints(target: Target, *, renamed: bool) -> str:
+    if renamed:
+        return "names change where an activation follows: old ones load after `migration.forward`, new ones into the old model after `migration.backward`"
     if target.name == "domain":
-        return "old ones load as they are; every domain starts from their statistics"
+        return (
+            "old ones load as they are, and every domain starts from their statistics; new ones load into the old model after "
+            "`migration.backward`, which takes the first domain"
+        )
     if target.tracks:
         return "load both ways as they are, names and shapes are the same"
     return "old ones load after `migration.forward` (without running statistics), new ones into the old model after `migration.backward`"
