@@ -121,6 +121,15 @@ def test_numbers_that_are_none_survive(store):
     assert entry.judgement.verdict != "holds"
 
 
+def test_what_a_missing_library_left_open_is_asked_again(store):
+    [first, second, *_] = CLAIM.cells(QUICK)
+    store.put("one-operation", first, "digits", "quick", {"missing": True}, 0.1)
+    store.put("one-operation", second, "digits", "quick", {"difference": [0.0]}, 0.1)
+    asked = [t.cell for t in running.missing([CLAIM], store, QUICK, DIGITS)]
+    assert first in asked
+    assert second not in asked
+
+
 def test_a_file_that_holds_something_else(tmp_path):
     (tmp_path / "text").write_text("no database, but long enough to be looked at as one" * 30)
     with pytest.raises(NormscopeError, match="is no file of results"):

@@ -76,7 +76,9 @@ class Store:
             self._base.execute("insert or replace into results values (?, ?, ?, ?, ?, ?, ?)", row)
 
     def holds(self, experiment: str, cell: Cell, data: str, scale: str) -> bool:
-        return self._row(experiment, cell, data, scale) is not None
+        """Not where a library was missing when it was asked: by now it may be there."""
+        row = self._row(experiment, cell, data, scale)
+        return row is not None and "missing" not in json.loads(row[0])
 
     def results(self, claim: Claim, scale: Scale, data: str) -> Results | None:
         """What the claim's design asks for; None where a cell is missing."""
