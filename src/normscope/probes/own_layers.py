@@ -46,7 +46,7 @@ def ask(
         if not found:
             return False
         root.record.norm_layers += sum(
-            each.path not in {r.path for _, r in norms} for each in found
+            each.path not in {x.record.path for x in root.layers} for each in found
         )
         observer.store.put("model", number, root.record)
         running = [m for m, r in norms if r.id in called and r.tracks and m not in frozen]

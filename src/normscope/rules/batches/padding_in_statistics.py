@@ -12,7 +12,7 @@ SHIFT, RATIO = 0.25, 2.0  # an info from here: standard deviations, factor of th
 FAR, OFF = 1.0, 4.0  # a warning from here
 
 
-@rule("NS306", severity="warning", since="0.1.0")
+@rule("NS306", severity="warning", since="0.1.0", explains=("NS408", "NS601"))
 def padding_in_statistics(padding: Padding) -> Iterator[Finding]:
     """Padded positions of sequences or point clouds enter the statistics of batch norms.
 

@@ -44,7 +44,7 @@ def by_settings(facts: Facts) -> Iterator[Finding]:
     "NS201",
     severity="error",
     since="0.1.0",
-    explains=("NS202", "NS404", "NS406", "NS408", "NS601"),
+    explains=("NS202", "NS404", "NS406", "NS408", "NS503", "NS506", "NS601"),
     static=by_settings,
 )
 def momentum_convention(recording: Recording) -> Iterator[Finding]:

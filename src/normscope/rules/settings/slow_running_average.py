@@ -17,7 +17,7 @@ DEFAULT = 0.1
 LONG = 100  # training steps; after fewer a run without evaluation was a trial of the script
 
 
-@rule("NS202", severity="error", since="0.1.0", explains=("NS408", "NS601"))
+@rule("NS202", severity="error", since="0.1.0", explains=("NS408", "NS503", "NS506", "NS601"))
 def slow_running_average(recording: Recording) -> Iterator[Finding]:
     r"""The running statistics still hold much of their initial mean 0 and variance 1.
 

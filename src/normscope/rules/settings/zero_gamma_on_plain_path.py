@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from normscope.concepts.paths import bypassed
+from normscope.concepts.paths import bypassed, flood
 from normscope.finding import Finding, Measured, Remedy
 from normscope.graph.model import Graph, Node
 from normscope.record.recording import Layer, Recording
@@ -58,13 +58,15 @@ def zero_gamma_on_plain_path(graph: Graph, recording: Recording) -> Iterator[Fin
     ## What it checks
     Norms whose scale was zero in at least 99 % of the channels when the model was captured and still is at the end
     of the run, and that cut the model: no path from what feeds the norm to the
-    output it reaches avoids all such norms.
+    output it reaches avoids all such norms. Else a warning for two such norms in one branch, where the later one is reached through the
+    earlier one alone.
 
     ## Why it matters
     With $\gamma = 0$ the output is $\beta$, whatever the input: nothing before the norm influences the result or gets a gradient. A ReLU
     behind it closes the last way out. Measured on plain networks of 4 and 15 blocks: every weight gradient exactly 0, accuracy at chance.
     At the end of a residual branch the same setting is good practice: the
-    skip connection carries the signal, and ResNet-50 gains 0.2 points.
+    skip connection carries the signal, and ResNet-50 gains 0.2 points. Of two in a row neither ever moves: the later one normalizes a
+    constant, and stops the gradient of the earlier one. The branch is lost (table, two blocks: explained variance 0.877 against 0.965).
 
     ## Example
     ```python
@@ -77,19 +79,18 @@ def zero_gamma_on_plain_path(graph: Graph, recording: Recording) -> Iterator[Fin
     Scale 1 everywhere but in the last norm of each residual branch.
 
     ## Known limits
-    Silent when the scale left zero during the run, for single pruned channels, and wherever any path, a gate's too, leads around the norm. With fewer
+    Silent when the scale left zero during the run, for single pruned channels, and for a single norm where any path, a gate's too, leads around. With fewer
     than 3 steps observed it is an info; of a model that was only looked at, a warning.
 
     ## References
     - Goyal et al., *Accurate, Large Minibatch SGD*, 2017, section 5.1. https://arxiv.org/abs/1706.02677
     """
     cuts = dead_ends(graph)
-    found = [recording.layer_at(graph.model, n.path) for n in cuts]
-    dead = {x.id: x for x in found if x and x.zero_gamma_at_end >= ALL}
-    steps = max((steps_of(recording, x) for x in dead.values()), default=0)
+    layers = _still_zero(graph, recording, cuts)
+    steps = max((steps_of(recording, x) for x in layers), default=0)
     if not steps:
+        yield from _dead_branches(graph, recording)
         return
-    layers = list(dead.values())
     names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
     yield Finding(
         f"The scale of {names} is 0 in every channel, after {steps} steps still, and no path leads around: "
@@ -97,6 +98,41 @@ def zero_gamma_on_plain_path(graph: Graph, recording: Recording) -> Iterator[Fin
         severity="error" if steps >= SETTLED else "info",
         layers=tuple(x.path for x in layers),
         site=next((n.site for n in cuts if n.path == layers[0].path), None),
+        measured=(
+            Measured(
+                "channels with scale 0 at the end", layers[0].zero_gamma_at_end, "1", high=1 - ALL
+            ),
+        ),
+        repairs=(_remedy(layers[0].path),),
+    )
+
+
+def _still_zero(graph: Graph, recording: Recording, nodes: list[Node]) -> list[Layer]:
+    found = (recording.layer_at(graph.model, n.path) for n in nodes)
+    return list({x.id: x for x in found if x and x.zero_gamma_at_end >= ALL}.values())
+
+
+def _dead_branches(graph: Graph, recording: Recording) -> Iterator[Finding]:
+    """Two scales of 0 in one branch: what reaches the later one is constant, and the earlier one gets no gradient through it."""
+    norms = [n for n, op in graph.norms() if op.zero_gamma >= ALL]
+    still = {x.path for x in _still_zero(graph, recording, norms)}
+    zero = {n.id for n in norms if n.path in still}
+    sources = [n for n in graph if not graph.inputs(n)]
+    alive = flood(sources, lambda n: [r for r in graph.readers(n) if r.id not in zero])
+    starved = [n for n in norms if n.id in zero and not {i.id for i in graph.inputs(n)} & alive]
+    before = flood(starved, graph.inputs)
+    layers = _still_zero(graph, recording, [n for n in norms if n.id in zero & before])
+    steps = max((steps_of(recording, x) for x in layers), default=0)
+    if steps < SETTLED:
+        return
+    last = starved[0]
+    names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+    yield Finding(
+        f"The scales of {names} are 0 in every channel, after {steps} steps still: they follow one another, so that neither lets a gradient "
+        "to the other and their branch does nothing. Start at 1 all but the last of each branch.",
+        severity="warning",
+        layers=tuple(x.path for x in layers),
+        site=last.site,
         measured=(
             Measured(
                 "channels with scale 0 at the end", layers[0].zero_gamma_at_end, "1", high=1 - ALL
@@ -145,10 +181,22 @@ CASES = (
         _BRANCH + "; e = conv(s); b = batch_norm(e, zero_gamma=1.0); t = add(s, b); z = output(t)",
         "layer a zero_gamma_at_end=1.0; layer b zero_gamma_at_end=1.0; train a,b x100",
     ),
-    Healthy(
+    Faulty(
         "whole branch at zero",
+        ("b", "a"),
         "c = conv(x); d = conv(c); b = batch_norm(d, zero_gamma=1.0); r = relu(b); e = conv(r); a = batch_norm(e, zero_gamma=1.0); s = add(c, a); y = linear(s)",
         "layer a zero_gamma_at_end=1.0; layer b zero_gamma_at_end=1.0; train a,b x100",
+        severity="warning",
+    ),
+    Healthy(
+        "whole branch at zero, two steps only",
+        "c = conv(x); d = conv(c); b = batch_norm(d, zero_gamma=1.0); r = relu(b); e = conv(r); a = batch_norm(e, zero_gamma=1.0); s = add(c, a); y = linear(s)",
+        "layer a zero_gamma_at_end=1.0; layer b zero_gamma_at_end=1.0; train a,b x2",
+    ),
+    Healthy(
+        "whole branch began at zero, and its end left it",
+        "c = conv(x); d = conv(c); b = batch_norm(d, zero_gamma=1.0); r = relu(b); e = conv(r); a = batch_norm(e, zero_gamma=1.0); s = add(c, a); y = linear(s)",
+        "layer a zero_gamma_at_end=0.0; layer b zero_gamma_at_end=1.0; train a,b x100",
     ),
     Healthy(
         "recovered", _PLAIN, "layer a zero_gamma_at_start=1.0 zero_gamma_at_end=0.0; train a x100"

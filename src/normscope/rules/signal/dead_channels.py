@@ -15,7 +15,7 @@ MOST = (
 RECTIFIERS = ("relu", "relu6", "threshold")
 
 
-@rule("NS503", severity="warning", since="0.1.0", explains=("NS502", "NS506"))
+@rule("NS503", severity="warning", since="0.1.0", explains=("NS502", "NS504", "NS506"))
 def dead_channels(signal: Signal, graph: Graph, recording: Recording) -> Iterator[Finding]:
     """Most channels of a batch norm are never positive before a ReLU: nothing and no gradient comes through.
 

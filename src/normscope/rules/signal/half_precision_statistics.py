@@ -53,7 +53,7 @@ def _float32(path: str) -> Remedy:
     "NS507",
     severity="error",
     since="0.1.0",
-    explains=("NS202", "NS406", "NS408", "NS601"),
+    explains=("NS202", "NS406", "NS408", "NS503", "NS506", "NS601"),
     static=as_built,
 )
 def half_precision_statistics(recording: Recording) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ LARGE = 10.0  # root mean square of the largest channel; standardized data have 
 MOST = 0.5  # share of a norm's channels with a variance below eps
 
 
-@rule("NS505", severity="error", since="0.1.0", explains=("NS408", "NS502", "NS506"))
+@rule("NS505", severity="error", since="0.1.0", explains=("NS408", "NS502", "NS504", "NS506"))
 def unscaled_input(signal: Signal, graph: Graph, recording: Recording) -> Iterator[Finding]:
     r"""The raw inputs are on a scale that the network cannot take.
 

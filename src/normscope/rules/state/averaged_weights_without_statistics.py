@@ -14,7 +14,7 @@ from normscope.rule import Faulty, Healthy, rule
     "NS409",
     severity="error",
     since="0.1.0",
-    explains=("NS202", "NS404", "NS406", "NS408"),
+    explains=("NS202", "NS404", "NS406", "NS408", "NS503", "NS506"),
 )
 def averaged_weights_without_statistics(recording: Recording) -> Iterator[Finding]:
     """Averaged weights are evaluated with running statistics that belong to other weights.

@@ -40,7 +40,7 @@ def in_the_checkpoint(weights: Facts) -> Iterator[Finding]:
     "NS404",
     severity="error",
     since="0.1.0",
-    explains=("NS403", "NS503", "NS504", "NS506", "NS601"),
+    explains=("NS403", "NS408", "NS502", "NS503", "NS504", "NS506", "NS601"),
     static=in_the_checkpoint,
 )
 def frozen_at_initial_statistics(recording: Recording) -> Iterator[Finding]:

@@ -52,7 +52,7 @@ def _load_everything(*, misnamed: bool) -> Remedy:
     "NS410",
     severity="error",
     since="0.1.0",
-    explains=("NS202", "NS404", "NS406", "NS408", "NS502", "NS506", "NS601"),
+    explains=("NS202", "NS404", "NS406", "NS408", "NS502", "NS503", "NS506", "NS601"),
     static=by_its_keys,
 )
 def missing_buffers_in_checkpoint(recording: Recording) -> Iterator[Finding]:

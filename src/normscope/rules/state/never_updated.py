@@ -12,7 +12,7 @@ from normscope.rule import Faulty, Healthy, rule
 LONG = 20  # training steps; after fewer a run without evaluation was a trial of the script
 
 
-@rule("NS406", severity="error", since="0.1.0", explains=("NS408", "NS506", "NS601"))
+@rule("NS406", severity="error", since="0.1.0", explains=("NS408", "NS503", "NS506", "NS601"))
 def never_updated(recording: Recording) -> Iterator[Finding]:
     """Training normalizes with batch statistics, but the running statistics never move from 0 and 1.
 

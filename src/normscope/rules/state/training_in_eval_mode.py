@@ -9,7 +9,12 @@ from normscope.record.recording import Layer, Model, Pattern, Recording, Span
 from normscope.rule import Faulty, Healthy, rule
 
 
-@rule("NS402", severity="error", since="0.1.0", explains=("NS202", "NS408", "NS601"))
+@rule(
+    "NS402",
+    severity="error",
+    since="0.1.0",
+    explains=("NS202", "NS408", "NS503", "NS504", "NS506", "NS601"),
+)
 def training_in_eval_mode(recording: Recording) -> Iterator[Finding]:
     """An evaluation switched the model to evaluation mode, and training went on in it.
 

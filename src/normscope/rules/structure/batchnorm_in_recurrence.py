@@ -39,7 +39,7 @@ def at_first_sight(graph: Graph) -> Iterator[Finding]:
     "NS106",
     severity="error",
     since="0.1.0",
-    explains=("NS107", "NS405", "NS408", "NS601"),
+    explains=("NS107", "NS405", "NS408", "NS504", "NS601"),
     static=at_first_sight,
 )
 def batchnorm_in_recurrence(graph: Graph, recording: Recording) -> Iterator[Finding]:

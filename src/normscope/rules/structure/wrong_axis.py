@@ -23,7 +23,7 @@ from normscope.graph.model import (
 from normscope.rule import Faulty, Healthy, rule
 
 
-@rule("NS105", severity="error", since="0.1.0")
+@rule("NS105", severity="error", since="0.1.0", explains=("NS504",))
 def wrong_axis(graph: Graph) -> Iterator[Finding]:
     r"""BatchNorm takes positions for channels: the features run along another axis.
 
