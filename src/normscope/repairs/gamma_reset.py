@@ -9,9 +9,14 @@ import torch
 from torch import nn
 
 from normscope.errors import NormscopeError, did_you_mean
-from normscope.record.torch.norms import norms_in
+from normscope.probes.replay import batch_norms
+from normscope.record.torch.norms import is_fresh, norms_in
 from normscope.repairs.certificate import Certificate
 from normscope.repairs.repaired import copied, counted, differences
+
+TRAINED = (
+    "the model is trained, and what its scales had learned is gone: train it on before it is used"
+)
 
 
 def reset_gamma(
@@ -55,8 +60,17 @@ def reset_gamma(
         parameters=counted(model, repaired),
         cost="as before",
         checkpoints="as before",
+        warnings=(TRAINED,) if reset and _trained(repaired) else (),
     )
     return repaired, certificate
+
+
+def _trained(model: nn.Module) -> bool:
+    """Whether some running statistics are of data."""
+    return any(
+        not is_fresh(n.running_mean, n.running_var)  # pyright: ignore[reportArgumentType]
+        for n in batch_norms(model)
+    )
 
 
 def _under(path: str, name: str) -> bool:
