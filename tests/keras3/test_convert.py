@@ -27,7 +27,7 @@ def network():
 @pytest.mark.parametrize(
     ("to", "kind", "groups"),
     [
-        ("group", layers.GroupNormalization, 4),
+        ("group", layers.GroupNormalization, 12),
         ("instance", layers.GroupNormalization, 12),
         ("layer", layers.LayerNormalization, None),
     ],
@@ -63,12 +63,19 @@ def test_groups_of_choice():
 
 
 def test_models_that_cannot_be_converted():
-    class Net(keras.Model):
-        pass
-
-    with pytest.raises(NormscopeError, match="a subclassed model"):
-        convert(Net(), "group")
     with pytest.raises(NormscopeError, match="found no BatchNormalization"):
         convert(keras.Sequential([layers.Input((3,)), layers.Dense(2)]), "layer")
     with pytest.raises(NormscopeError, match="expected one of group, layer, instance"):
         convert(network(), "ghost")
+
+
+@pytest.mark.parametrize(("features", "groups"), [(8, 1), (16, 2), (24, 3), (512, 32)])
+def test_features_without_positions_are_not_normalized_alone(features, groups):
+    model = keras.Sequential([layers.Input((features,)), layers.BatchNormalization(name="n")])
+    copy, _ = convert(model, "group")
+    assert copy.get_layer("n").groups == groups
+    with pytest.raises(NormscopeError, match="each would become its shift"):
+        convert(model, "instance")
+    tiny = keras.Sequential([layers.Input((4,)), layers.BatchNormalization(name="n")])
+    with pytest.raises(NormscopeError, match="`n`: 4 channels at 1 position are 4 values"):
+        convert(tiny, "group")

@@ -22,6 +22,14 @@ def net():
 
 def setup():
     return {"model": net(), "train": x}
+
+def deep():
+    model = keras.Sequential(
+        [layers.Input((5,)), layers.Dense(8), layers.BatchNormalization(), layers.ReLU(), layers.Dense(2)]
+    )
+    model.layers[0].bias.assign(np.arange(8.0))
+    model.layers[1].moving_mean.assign(np.arange(8.0) / 2)
+    return {"model": model, "train": (x, np.zeros(64))}
 """
 
 
@@ -58,6 +66,34 @@ def test_set_momentum(capsys):
     assert keras.models.load_model("out.keras").layers[0].momentum == 0.9
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
+@pytest.mark.parametrize(
+    ("name", "kind", "norms"),
+    [
+        ("fold-redundant-bias", "exact", 1),
+        ("fold-batchnorm", "exact", 0),
+        ("remove-batchnorm", "changes-function", 0),
+        ("freeze-batchnorm", "changes-function", 1),
+        ("convert-group", "changes-function", 0),
+        ("convert-layer", "changes-function", 0),
+        ("convert-renorm", "changes-function", 1),
+    ],
+)
+def test_layers_are_changed(name, kind, norms, tmp_path, capsys):
+    assert main(["repair", name, "setups.py:deep", "-o", "out.keras"]) == 0
+    assert capsys.readouterr().out.startswith(f"{name}: ")
+    certificate = json.loads((tmp_path / "out.certificate.json").read_text())
+    assert certificate["kind"] == kind
+    apart = {d["mode"]: d["distance"] for d in certificate["differences"]}
+    assert set(apart) == {"eval", "train"}
+    assert (apart["eval"] < 1e-4) == ("convert-" not in name or name == "convert-renorm")
+    import keras
+
+    saved = keras.models.load_model("out.keras")
+    kept = [x for x in saved.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert len(kept) == norms
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -67,8 +103,8 @@ def test_set_momentum(capsys):
             "gives a Keras model without data",
         ),
         (
-            ["fold-batchnorm", "setups.py:net", "-o", "out.weights.h5"],
-            "no repair `fold-batchnorm` for Keras models yet",
+            ["reset-gamma", "setups.py:net", "-o", "out.weights.h5"],
+            "no repair `reset-gamma` for Keras models yet",
         ),
         (["set-momentum", "setups.py:net", "--momentum", "1.5", "-o", "out.keras"], "momentum"),
         (

@@ -66,7 +66,7 @@ def _rebuilding(name: str) -> Apply:
         if of_keras(made):
             from normscope.repairs.keras.setups import repaired
 
-            return repaired(name, made, options)
+            return repaired(name, made, target, options)
         from normscope.repairs.rebuilding import rebuild
 
         del progress

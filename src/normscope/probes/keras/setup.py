@@ -118,7 +118,7 @@ def _kept(data: Any, name: str, loss: Any, size: int, samples: int) -> list[Kept
     found: list[Kept] = []
     seen = 0
     for x, y in _pairs(data() if callable(data) else data, name, size):
-        x, y = (tree.map_structure(_array, v) for v in (x, y))
+        x, y = (None if v is None else tree.map_structure(_array, v) for v in (x, y))
         leaves = tree.flatten(x)
         if not leaves or not leaves[0].ndim:
             raise NormscopeError(

@@ -8,12 +8,19 @@ from typing import Any
 import keras
 
 from normscope.errors import NormscopeError
+from normscope.record.keras.batches import Kept
 from normscope.record.keras.norms import norms_in
 from normscope.repairs.certificate import Certificate
+from normscope.repairs.keras.certifying import checked, differences
+from normscope.repairs.keras.rebuilding import rebuilt
 
 
 def set_momentum(
-    model: Any, momentum: float | None = None, batch_factor: float | None = None
+    model: Any,
+    momentum: float | None = None,
+    batch_factor: float | None = None,
+    *,
+    batch: Kept | None = None,
 ) -> tuple[Any, Certificate]:
     """A copy of the model whose batch norms have this momentum, with all weights carried over, and what was done.
 
@@ -22,6 +29,7 @@ def set_momentum(
         momentum: in Keras' sense, the weight of the old average.
         batch_factor: how many times larger the batch became: the momentum m becomes m ** batch_factor, which averages over as many
             samples as before.
+        batch: training data, with which a subclassed model is built.
 
     Nothing that the model computes now changes: momentum acts in training only. Raises NormscopeError for neither or both, for a
     momentum outside of 0 to 1, and for a model that has no configuration.
@@ -36,14 +44,7 @@ def set_momentum(
         raise NormscopeError(
             f"set-momentum got the batch factor {batch_factor:g}, but expected one above 0."
         )
-    try:
-        copy = keras.models.clone_model(model)
-    except (NotImplementedError, TypeError, ValueError) as error:
-        raise NormscopeError(
-            f"The model cannot be built again from its configuration ({type(error).__name__}). Give it `get_config`, or set "
-            "`momentum` where it is built."
-        ) from None
-    copy.set_weights(model.get_weights())
+    copy = rebuilt(model, {}, batch)
     done = []
     for path, layer in norms_in(copy):
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -52,6 +53,8 @@ def set_momentum(
             done.append(f"{path} {was:g} → {layer.momentum:.4g}")
     if not done:
         raise NormscopeError("set-momentum found no BatchNormalization in the model.")
+    apart = differences(model, copy, batch)
+    checked(apart, "eval", "train")
     shown = ", ".join(done[:3]) + (", …" if len(done) > 3 else "")
     return copy, Certificate(
         repair="set-momentum",
@@ -59,5 +62,6 @@ def set_momentum(
         model=type(model).__name__,
         done=f"{len(done)} batch norms have another momentum, in Keras' sense ({shown})",
         checkpoints="unchanged: momentum is no variable",
+        differences=apart,
         warnings=("compile the copy before it is trained",),
     )

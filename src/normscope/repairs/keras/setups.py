@@ -7,12 +7,26 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from normscope.errors import NormscopeError
+from normscope.probes.keras.setup import prepared
+from normscope.record.keras.batches import Kept
 from normscope.repairs.certificate import Certificate
 from normscope.repairs.keras.conversion import TARGETS, convert
+from normscope.repairs.keras.folding import (
+    fold_batchnorm,
+    fold_redundant_bias,
+    remove_batchnorm,
+)
+from normscope.repairs.keras.freezing import freeze
 from normscope.repairs.keras.momentum import set_momentum
 from normscope.repairs.keras.recalibration import SAMPLES, recalibrate
 
-KNOWN = ("recalibrate", "set-momentum", *(f"convert-{to}" for to in TARGETS))
+ON_LAYERS: Mapping[str, Callable[..., tuple[Any, Certificate]]] = {
+    "fold-redundant-bias": fold_redundant_bias,
+    "fold-batchnorm": fold_batchnorm,
+    "remove-batchnorm": remove_batchnorm,
+    "freeze-batchnorm": freeze,
+}
+KNOWN = ("recalibrate", "set-momentum", *(f"convert-{to}" for to in TARGETS), *ON_LAYERS)
 
 
 def recalibrated(
@@ -34,23 +48,35 @@ def recalibrated(
     )
 
 
-def repaired(name: str, made: Any, options: dict[str, Any]) -> tuple[Any, Certificate]:
+def repaired(name: str, made: Any, target: str, options: dict[str, Any]) -> tuple[Any, Certificate]:
     """Raises NormscopeError for a repair, or an option, that Keras models do not have."""
-    held: Any = made["model"] if isinstance(made, Mapping) else made
-    model = held[0] if isinstance(held, tuple) else held
-    to = name.removeprefix("convert-")
-    if to != name and to in TARGETS:
-        groups = options.pop("groups", None)
-        if options:
-            raise NormscopeError(
-                f"`{name}` of a Keras model has no option `--{next(iter(options))}`."
-            )
-        return convert(model, to, groups=groups)
-    if name != "set-momentum":
+    if name not in KNOWN:
         raise NormscopeError(
             f"There is no repair `{name}` for Keras models yet. Known: {', '.join(KNOWN)}."
         )
-    return set_momentum(model, **options)
+    to = name.removeprefix("convert-")
+    has = {"set-momentum": ("momentum", "batch_factor"), "convert-group": ("groups",)}.get(name, ())
+    if strange := [o for o in options if o not in has]:
+        raise NormscopeError(f"`{name}` of a Keras model has no option `--{strange[0]}`.")
+    model, batch = _subject(made, target)
+    if name == "set-momentum":
+        return set_momentum(model, **options, batch=batch)
+    if to != name:
+        return convert(model, to, **options, batch=batch)
+    return ON_LAYERS[name](model, batch)
+
+
+def _subject(made: Any, target: str) -> tuple[Any, Kept | None]:
+    """The model, and a batch of what it is trained on where that was given."""
+    if isinstance(made, Mapping):
+        if made.get("train") is None:
+            return made["model"], None
+        return made["model"], prepared(made, f"`{target}`", samples=1).train[0]
+    if isinstance(made, tuple):
+        model, *inputs = made
+        held = {"model": model, "train": inputs[:1]}
+        return model, prepared(held, f"`{target}`").train[0] if inputs else None
+    return made, None
 
 
 def save(model: Any, path: Any) -> None:
