@@ -253,6 +253,7 @@ class Raw(layers.Layer):
         return y.clone() if isinstance(y, keras.KerasTensor) else self.norm(y.sin()).cos()
 
 
+@pytest.mark.skipif(keras.config.backend() != "torch", reason="uses tensors of PyTorch")
 def test_what_asks_for_values_is_opaque_and_the_layers_inside_are_not():
     x = keras.Input((6,))
     graph = captured(keras.Model(x, layers.Dense(2, name="o")(Raw()(x))), shaped(4, 6))
@@ -297,7 +298,8 @@ def test_a_fixed_flag_is_handed_on_to_what_comes_after():
     graph = captured(model, shaped(4, 6), training=False)
     assert told(graph) == ["batch norm of the batch n", "dropout d"]
     rows = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
-    assert 0.2 < float((model(rows, training=False) == 0).float().mean()) < 0.8
+    out = keras.ops.convert_to_numpy(model(rows, training=False))
+    assert 0.2 < (out == 0).mean() < 0.8
 
 
 def test_a_bias_that_is_added_by_an_operation_belongs_to_its_map():

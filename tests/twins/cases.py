@@ -16,7 +16,8 @@ class Case:
 
     `rule` is None for a healthy script. `severity` "info" means: the code is named, but nothing is blamed.
     `accept` lists codes that name the same mistake equally well. `select` are rules that are off by default and are asked for
-    here, in place of all others: of these a healthy script gets not even a remark.
+    here, in place of all others: of these a healthy script gets not even a remark. `backends` are those of Keras that it
+    runs on; empty for other frameworks.
     """
 
     name: str
@@ -26,11 +27,18 @@ class Case:
     accept: tuple[str, ...] = ()
     frozen: bool = False
     select: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
 
 
 def cases(only: str = "") -> list[Case]:
-    """Every script, healthy and faulty; `only` keeps the pairs whose rule begins with it."""
-    return [c for c in _all() if not only or (c.rule or "").startswith(only) or _twin_of(c, only)]
+    """Every script that runs on PyTorch, healthy and faulty; `only` keeps the pairs whose rule begins with it."""
+    chosen = (c for c in _all() if not c.backends or "torch" in c.backends)
+    return [c for c in chosen if not only or (c.rule or "").startswith(only) or _twin_of(c, only)]
+
+
+def keras_cases(backend: str, only: str = "") -> list[Case]:
+    """Every script of Keras that runs on this backend; `only` is a part of its name."""
+    return [c for c in _all() if backend in c.backends and only in c.name]
 
 
 def _all() -> Iterator[Case]:
@@ -39,6 +47,8 @@ def _all() -> Iterator[Case]:
             told = tomllib.loads(file.read_text(encoding="utf-8"))
             frozen, name = folder == "frozen", f"{folder}/{file.parent.name}"
             select = tuple(told.get("select", ()))
+            keras = ("torch",) if told.get("framework") == "keras" else ()
+            backends = tuple(told.get("backends", keras))
             yield Case(
                 f"{name}/faulty",
                 file.parent / "faulty.py",
@@ -47,12 +57,20 @@ def _all() -> Iterator[Case]:
                 tuple(told.get("accept", ())),
                 frozen,
                 select,
+                backends,
             )
             yield Case(
-                f"{name}/healthy", file.parent / "healthy.py", None, frozen=frozen, select=select
+                f"{name}/healthy",
+                file.parent / "healthy.py",
+                None,
+                frozen=frozen,
+                select=select,
+                backends=backends,
             )
+    told = tomllib.loads((HERE / "healthy" / "backends.toml").read_text(encoding="utf-8"))
     for file in sorted((HERE / "healthy").glob("*.py")):
-        yield Case(f"healthy/{file.stem}", file, None)
+        keras = ("torch",) if "KERAS_BACKEND" in file.read_text(encoding="utf-8") else ()
+        yield Case(f"healthy/{file.stem}", file, None, backends=tuple(told.get(file.stem, keras)))
 
 
 def _twin_of(case: Case, only: str) -> bool:

@@ -75,9 +75,8 @@ class Loops:
 
     @property
     def readable(self) -> bool:
-        """Whether the variables hold the values of now: JAX takes them away while `fit` runs."""
-        loop = self._train()
-        return loop is None or getattr(loop.model, "_jax_state_synced", True)
+        """Whether the variables hold values: JAX takes them away while a loop runs, and for good where an error ends it."""
+        return all(getattr(x.model, "_jax_state_synced", True) for x in self.stack)
 
     def _train(self) -> Loop | None:
         return next((x for x in self.stack if x.phase == "train"), None)

@@ -140,13 +140,14 @@ class Observer:
         """The end of the run: commit what is open, read the statistics a last time, keep them per channel."""
         if os.getpid() != self.process:
             return
+        readable = self.loops.readable
         try:
             if live.observer[0] is self:
                 self.steps.look_back()
-                if self.registry.layers:
+                if self.registry.layers and readable:
                     self.books.poll()
                 self.stop()
-            for layer in self.registry.layers:
+            for layer in self.registry.layers if readable else ():
                 kept = layer.read() if layer.record.kind == "batch" else None
                 if kept is not None and len(kept[0]) == layer.record.channels:
                     self.store.put_channels(layer.record.id, np.stack(kept).astype(np.float64))
