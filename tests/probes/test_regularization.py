@@ -237,3 +237,35 @@ def test_it_says_why_it_cannot_be_asked():
         ask(mlp().requires_grad_(False))
     with pytest.raises(NormscopeError, match="diverged when it was trained on"):
         ask(mlp(), optimizer=lambda p: torch.optim.SGD(p, 1e30))
+
+
+class Slow(nn.Module):
+    """Each forward takes so many seconds of a clock that stands still otherwise."""
+
+    def __init__(self, body, clock, seconds):
+        super().__init__()
+        self.body, self.clock, self.seconds = body, [clock], seconds
+
+    def forward(self, x):
+        self.clock[0][0] += self.seconds * len(x) / 32
+        return self.body(x)
+
+
+@pytest.mark.parametrize(("seconds", "samples"), [(600.0, 1024), (60.0, 360), (30.0, 128)])
+def test_slow_models_are_judged_on_fewer_samples(seconds, samples, monkeypatch):
+    """Sixteen runs, each of ten steps of three forwards and of four times the samples judged."""
+    clock = [0.0]
+    monkeypatch.setattr(regularization, "now", lambda: clock[0])
+    model = Slow(mlp(), clock, 0.05)
+    batches = asked(model, data()).train
+    found = regularization._judgeable(model, batches, seconds)
+    assert found == pytest.approx(samples, abs=60)
+
+
+def test_what_takes_too_long_is_refused_before_anything_else(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(regularization, "now", lambda: clock[0])
+    model = Slow(mlp(), clock, 1.0)
+    with pytest.raises(NormscopeError, match=r"would take about 7.4e\+02 seconds, of which 60 are"):
+        ask(model, data(), seconds=60.0)
+    assert clock[0] <= 3.0

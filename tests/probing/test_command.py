@@ -132,5 +132,6 @@ def test_an_interrupt_keeps_what_was_answered(folder):
         out, err = asked.communicate()
     assert asked.returncode == 130, err
     assert "interrupted; what was answered is kept" in err
+    assert "For the rest: `normscope probe gap mine.py:waiting --record mine.rest.nscope`" in err
     assert "Signal of Sequential" in " ".join(out.split())
     assert next(iter(load(Path("mine.nscope")).measurements)) == "signal"

@@ -61,24 +61,32 @@ def _examine(target: str, questions: Sequence[Question], record: Path, seconds: 
     from normscope.checking.target import build
     from normscope.probing import examined
 
+    left = [*questions]
     with examined(build(target), target=target, record=record) as examination:
         try:
-            _ask(examination, questions, seconds)
+            _ask(examination, left, seconds)
         except KeyboardInterrupt:
-            sys.stderr.write("normscope: interrupted; what was answered is kept.\n")
+            # Asked again under the same name, it would begin a recording in the place of this one.
+            rest = record.with_name(f"{record.stem}.rest.nscope")
+            names = " ".join(q.name for q in left)
+            sys.stderr.write(
+                "normscope: interrupted; what was answered is kept. "
+                f"For the rest: `normscope probe {names} {target} --record {rest}`.\n"
+            )
             return False
     return True
 
 
-def _ask(examination: Examination, questions: Sequence[Question], seconds: float) -> None:
-    """With a bar for each probe on a terminal, without in a pipe."""
+def _ask(examination: Examination, left: list[Question], seconds: float) -> None:
+    """Each is taken from those `left` when it was asked. With a bar for each probe on a terminal, without in a pipe."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(file=sys.stderr)  # this very stream: while a probe runs, user code is muted
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        for question in questions:
+        while left:
+            question = left[0]
             bar = bars.add_task(question.name, total=1.0)
 
             def update(done: float, bar: object = bar) -> None:
@@ -86,3 +94,4 @@ def _ask(examination: Examination, questions: Sequence[Question], seconds: float
 
             examination.ask(question, seconds, update)
             update(1.0)
+            del left[0]

@@ -87,4 +87,4 @@ def _ranks(y: torch.Tensor) -> torch.Tensor:
     """1, 2, … along each row; equal values share the mean of their ranks."""
     below = (y[:, None, :] < y[:, :, None]).sum(2)
     same = (y[:, None, :] == y[:, :, None]).sum(2)
-    return below + (same + 1) / 2
+    return below + (same + 1).double() / 2

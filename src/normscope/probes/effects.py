@@ -10,6 +10,8 @@ import torch
 
 from normscope.probes.answers.batch_size import Interval
 from normscope.probes.answers.regularization import Effect, Immediate
+from normscope.probes.changes import changed
+from normscope.probes.comparison import Column
 from normscope.probes.gram import student
 from normscope.probes.judgement import CLASSES
 from normscope.probes.setup import Given
@@ -42,13 +44,13 @@ def paired(differences: torch.Tensor) -> Interval:
     return Interval(value, value - error, value + error)
 
 
-def immediate(name: str, on: torch.Tensor, off: torch.Tensor) -> Immediate:
-    change = off - on
-    error = 1.96 * float(change.std()) / math.sqrt(len(change)) if len(change) > 1 else math.inf
-    value = float(change.mean())
-    return Immediate(
-        name, float(on.mean()), float(off.mean()), Interval(value, value - error, value + error)
-    )
+def immediate(name: str, on: Column, off: Column) -> Immediate:
+    """Of the same samples in the same batches, which are the units: their samples share statistics."""
+    change = changed(on, off)
+    rise = change.rise
+    low = -math.inf if rise.low is None else rise.low
+    high = math.inf if rise.high is None else rise.high
+    return Immediate(name, change.before, change.after, Interval(rise.value, low, high))
 
 
 def constant(batches: Sequence[Given]) -> float | None:

@@ -6,13 +6,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Sequence
-from time import perf_counter
 from typing import TypeVar
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
+from normscope.probes.clock import now
 from normscope.probes.judgement import Judged, judge
 from normscope.probes.replay import replay, respond, set_mode
 from normscope.record.torch.batches import Kept
@@ -43,10 +43,10 @@ def affordable(
     """
     once = math.inf
     for _ in range(2):  # the first forward may allocate and choose kernels
-        began = perf_counter()
+        began = now()
         set_mode(model)
         replay(model, batches[0])
-        once = min(once, perf_counter() - began)
+        once = min(once, now() - began)
     once *= passes
     if least * once > PATIENCE * seconds:
         raise NormscopeError(

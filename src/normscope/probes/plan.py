@@ -5,17 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 
 import torch
 
 from normscope.errors import NormscopeError
+from normscope.probes.clock import now
 from normscope.probes.sets import Ask, Samples
 
 SMALLEST, LARGEST = 2, 512
 FEWEST_SETS, MOST_SETS = 8, 16  # an interval over fewer sets is wide, over more hardly narrower
 LEAST = 8  # samples of a set: sizes 2 and 4 against 8
 GOOD = 32  # below that a reference is itself biased: smaller sizes are given up first
+TIMED = 0.1  # of the granted seconds, for finding out what a batch costs
+MEASURED = (
+    3  # sizes that are timed in any case: the smallest show little but what comes with every batch
+)
 PATIENCE = 3  # times the granted seconds that the smallest useful probe may take
 
 
@@ -59,7 +63,7 @@ def planned(
             f"it needs {FEWEST_SETS * LEAST} samples or more to be cut anew, and there are {pool.samples}"
         )
     every = _powers(SMALLEST, most)
-    once = {b: _time(ask, pool, b) for b in every}
+    once = _times(ask, pool, every, TIMED * seconds)
     largest = most
     while True:
         cost = {b: largest / b * once[b] for b in _powers(SMALLEST, largest)}
@@ -100,14 +104,27 @@ def _seconds(
     return sets * (cuts * each + cost[largest]) + 2 * compared * (each + cost[largest])
 
 
+def _times(ask: Ask, pool: Samples, sizes: Sequence[int], seconds: float) -> dict[int, float]:
+    """Seconds of one batch of each size: measured while there is time for it, then in proportion to the last that was."""
+    began = now()
+    found: dict[int, float] = {}
+    for size in sizes:
+        last = sizes[len(found) - 1]
+        if len(found) >= MEASURED and now() - began > seconds:
+            found[size] = found[last] * size / last
+        else:
+            found[size] = _time(ask, pool, size)
+    return found
+
+
 def _time(ask: Ask, pool: Samples, size: int) -> float:
     """Of one batch; the first may allocate and choose kernels."""
     batch = pool.take(torch.arange(size))
     once = float("inf")
     for _ in range(2):
-        began = perf_counter()
+        began = now()
         ask(batch)
-        once = min(once, perf_counter() - began)
+        once = min(once, now() - began)
     return once
 
 

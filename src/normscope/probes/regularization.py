@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from time import perf_counter
 
 import torch
 from torch import nn
@@ -19,6 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from normscope.errors import NormscopeError
 from normscope.probes import effects
 from normscope.probes.answers.regularization import Immediate, Regularization
+from normscope.probes.clock import now
+from normscope.probes.comparison import Column
 from normscope.probes.gradients import mean_loss, trainable
 from normscope.probes.judgement import UNITS, Judged, judge
 from normscope.probes.population import install, population
@@ -39,13 +40,14 @@ from normscope.probes.without_statistics import copied
 
 SEEDS, FEWEST_SEEDS = 6, 4
 MOST_STEPS, FEWEST_STEPS = 60, 10
-JUDGED = 1024  # samples of each data set that losses are measured on
+JUDGED, FEWEST_JUDGED = 1024, 128  # samples of each data set that losses are measured on
 RATED = 512  # samples that the learning rate is found on
 REFRESHED, REFRESHING = (
     10,
     256,
 )  # steps between, samples for, population statistics that stand in for a batch's own
 TRIES, RISE = 4, 0.05  # of a learning rate; share that the loss may rise by in the fewest steps
+BEFORE = 4  # runs' worth of time for the learning rate and the plan
 PATIENCE = 3  # times the granted seconds that the smallest useful probe may take
 
 
@@ -62,7 +64,10 @@ def measure(
     """
     model = bare(asked.model)
     with untouched(model):
-        trial = _Trial(model, asked)
+        samples = _judgeable(model, asked.train, seconds)
+    with untouched(model):
+        trial = _Trial(model, asked, samples)
+        progress(0.02)
         plan = trial.planned(seconds)
         immediate = tuple(trial.immediate())
         progress(0.05)
@@ -101,10 +106,10 @@ def measure(
 class _Trial:
     """The model, its data and its arms."""
 
-    def __init__(self, model: nn.Module, asked: Prepared) -> None:
+    def __init__(self, model: nn.Module, asked: Prepared, samples: int = JUDGED) -> None:
         self.model, self.batches, self.setup = model, asked.train, asked.setup
-        self.train = _some(asked.train, JUDGED)
-        self.held_out = _some(asked.held_out, JUDGED)
+        self.train = _some(asked.train, samples)
+        self.held_out = _some(asked.held_out, samples)
         self.paths = noisy_norms(model)
         copy = copied(model)
         trainable(copy)
@@ -154,12 +159,12 @@ class _Trial:
 
     def planned(self, seconds: float) -> tuple[int, int]:
         """Steps and seeds that fit. Raises NormscopeError when even the fewest take much longer than granted."""
-        began = perf_counter()
+        began = now()
         self.run(Arm(), 0, 1)
-        one = perf_counter() - began
-        began = perf_counter()
+        one = now() - began
+        began = now()
         self.run(Arm(), 0, 4)
-        step = max((perf_counter() - began - one) / 3, 1e-5)
+        step = max((now() - began - one) / 3, 1e-5)
         rest = max(one - step, 0.0)
         for seeds in range(SEEDS, FEWEST_SEEDS - 1, -1):
             each = seconds / (seeds * len(self.arms))
@@ -225,22 +230,53 @@ class _Trial:
         if DROPOUT in names:
             found.append(effects.immediate(DROPOUT, noisy, batch))
         if NOISE in names:
-            found.append(effects.immediate(NOISE, batch, self.start))
+            sizes = [len(b) for b in batch]
+            found.append(effects.immediate(NOISE, batch, [*self.start.split(sizes)]))
         return found
 
 
-def _losses(model: nn.Module, batches: list[Given]) -> torch.Tensor:
+def _judgeable(model: nn.Module, batches: Sequence[Given], seconds: float) -> int:
+    """How many samples of each data set losses can be measured on, so that the fewest runs fit.
+
+    Told by one forward pass before anything else is done. Raises NormscopeError when even the fewest samples take much
+    longer than granted. Changes modes: to be called inside an `untouched` of its own.
+    """
+    set_mode(model)
+    once = math.inf
+    for _ in range(2):  # the first forward may allocate and choose kernels
+        began = now()
+        respond(model, batches[0])
+        once = min(once, now() - began)
+    each = once / batches[0].samples
+    # Forth and back is three forwards. Statistics, two forwards' worth, and losses on both data sets follow each run.
+    steps = 3 * FEWEST_STEPS * once
+    runs = FEWEST_SEEDS * 3 + BEFORE
+    needed = runs * (steps + 4 * FEWEST_JUDGED * each)
+    if needed > PATIENCE * seconds:
+        raise NormscopeError(
+            f"asking it would take about {needed:.2g} seconds, of which {seconds:.2g} are granted"
+        )
+    fit = (seconds / runs - steps) / max(4 * each, 1e-9)
+    return int(min(max(fit, FEWEST_JUDGED), JUDGED))
+
+
+def _losses(model: nn.Module, batches: list[Given]) -> Column:
     with torch.no_grad():
-        return _column([judge(b, respond(model, b)) for b in batches])
+        return _parts([judge(b, respond(model, b)) for b in batches])
 
 
 def _column(judged: list[Judged]) -> torch.Tensor:
+    return torch.cat(_parts(judged))
+
+
+def _parts(judged: list[Judged]) -> Column:
+    """The losses of the samples, batch by batch. Raises NormscopeError where there is no loss."""
     parts = [j.loss for j in judged if j.loss is not None]
     if len(parts) < len(judged):
         raise NormscopeError(
             "it needs a loss, and neither the setup gives one nor does the model return one. Give `'loss': loss_fn`."
         )
-    return torch.cat(parts)
+    return parts
 
 
 def _order(batches: int, steps: int, seed: int) -> list[int]:

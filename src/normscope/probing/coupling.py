@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from time import perf_counter
 
 import msgspec
 from torch import nn
@@ -12,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
 from normscope.probes.answers.coupling import Coupling, Leak
+from normscope.probes.clock import now
 from normscope.probes.coupling import coupled
 from normscope.probes.leak import PASSES, leak
 from normscope.probes.mates import in_evaluation, in_training, mates, pairs_of, steps_of
@@ -24,7 +24,7 @@ SHARE = 0.4  # of the time, for the mates
 
 
 def ask(asked: Prepared, seconds: float, progress: Progress) -> Mapping[str, msgspec.Struct]:
-    model, began = asked.model, perf_counter()
+    model, began = asked.model, now()
     size = common_size(asked.train)
     with untouched(model):
         alike = [b for b in asked.train if b.samples == size]
@@ -39,7 +39,7 @@ def ask(asked: Prepared, seconds: float, progress: Progress) -> Mapping[str, msg
         training = mates(model, pairs, in_training)
         progress(SHARE)
         tied = coupled(model, pairs[0][0])
-        left = max(seconds - (perf_counter() - began), 0.3 * seconds)
+        left = max(seconds - (now() - began), 0.3 * seconds)
         found, note = _leak(asked, trained(model), left, progress)
     floors = [row.change.value for rows in (evaluation, training) for row in rows[:1]]
     answer = Coupling(

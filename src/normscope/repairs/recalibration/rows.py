@@ -42,10 +42,8 @@ class Rows(Listener):
     def attach(self) -> None:
         norm, channels, counts, rows = self.norm, self.channels, self.counts, self._rows
         batch_norm, cudnn = torch.batch_norm, torch.backends.cudnn.enabled
-        own = (
-            norm._parameters
-        )  # to look an attribute of a module up is slow, and one may have been put in its place
-        there = "weight" in own and "bias" in own
+        own = norm._parameters  # a module's attributes are slow to look up
+        there = "weight" in own and "bias" in own  # else something stands in their place
 
         def forward(input: torch.Tensor) -> torch.Tensor:  # noqa: A002, its name in the module's own
             count = input.numel() // channels
