@@ -67,13 +67,14 @@ UNTRAINED_HINTS = {CHECKED: CHECKED_HINTS, PROBED: PROBED_HINTS}
 class Facts:
     """The norm layers of one model as they were built. `model` is its number, `name` its class.
 
-    `stored` has the running statistics by the layer's number, where there are any.
+    `stored` has the running statistics by the layer's number, where there are any. Momenta are in PyTorch's sense, whatever the framework.
     """
 
     model: int
     name: str
     layers: tuple[Layer, ...]
     stored: Mapping[int, Channels]
+    framework: str = "torch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +139,4 @@ def _facts(recording: Recording) -> Iterator[Facts]:
         if layers:
             ids = {x.id for x in layers}
             stored = {k: c for k, c in recording.channels.items() if k in ids}
-            yield Facts(model.id, model.name, layers, stored)
+            yield Facts(model.id, model.name, layers, stored, recording.framework)

@@ -8,6 +8,7 @@ One statement a line (or between `;`). Every `train` forward is followed by a st
 
 | statement | words | means |
 |---|---|---|
+| `framework NAME` | | `keras`; without it `torch` |
 | `model` | fields of `Model` | facts of the model; without it a stepped model called `Net` |
 | `source` | fields of `Model` | another model that is trained; the first has id 1 |
 | `steps N` | | so many steps of another model |
@@ -59,7 +60,7 @@ def story(text: str) -> Recording:
             say = getattr(told, f"say_{verb}", None)
             if say is None:
                 raise ValueError(
-                    f"A story says model, source, steps, layer, train, infer, event, poll, channels, loss, gradient or end; got `{line}`."
+                    f"A story says framework, model, source, steps, layer, train, infer, event, poll, channels, loss, gradient or end; got `{line}`."
                 )
             say(*_split(words))
     return told.finish()
@@ -98,6 +99,9 @@ class _Teller:
         self.losses: list[tuple[int, float]] = []
         self.gradients: list[GradientSample] = []
         self.parameters: dict[str, Parameter] = {}
+
+    def say_framework(self, bare: list[str], _named: dict[str, Any], _: int) -> None:
+        [self.recording.framework] = bare
 
     def say_model(self, _bare: list[str], named: dict[str, Any], _: int) -> None:
         self.model = msgspec.structs.replace(self.model, **named)

@@ -13,6 +13,8 @@ from normscope.record.recording import Call, Layer, Recording, Span
 from normscope.rule import Faulty, Healthy, rule
 
 HIGH = 0.9  # here the average is worth 1.2 batches or less; anything up to 0.5 is in honest use
+# In Keras' sense 0.5 or less: numbers that PyTorch's momentum has, while honest ones there are 0.8 to 0.999.
+KERAS = 0.5
 LONG = 20  # training steps; below it is a trial of the script
 NOISY = 0.1  # standard deviation of a running mean, in those of a value
 
@@ -21,7 +23,7 @@ def by_settings(facts: Facts) -> Iterator[Finding]:
     """Without a run: an error is certain only with one, for a layer that is never trained keeps its statistics."""
     groups: dict[float, list[Layer]] = {}
     for layer in facts.layers:
-        inverted = layer.momentum is not None and layer.momentum >= HIGH
+        inverted = layer.momentum is not None and layer.momentum >= bound(facts.framework)
         if layer.kind == "batch" and layer.tracks and (inverted or layer.momentum == 0):
             groups.setdefault(layer.momentum or 0.0, []).append(layer)
     for momentum, layers in groups.items():
@@ -29,7 +31,7 @@ def by_settings(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             f"{names} {'has' if len(layers) == 1 else 'have'} momentum={momentum:g}, in PyTorch the weight of the new batch: "
             f"once trained, {consequence(momentum)}. Use momentum={meant(momentum):g}.",
-            severity="warning" if momentum else "info",
+            severity="warning" if momentum >= HIGH else "info",
             confidence="medium",
             layers=tuple(x.path for x in layers),
             measured=(
@@ -52,13 +54,14 @@ def momentum_convention(recording: Recording) -> Iterator[Finding]:
 
     ## What it checks
     Layers whose last training forwards normalized with batch statistics and used a momentum of 0.9 or more, or of
-    exactly 0, and whether evaluation then used the running statistics. Of a layer of your own that keeps an average by itself, the weight
+    exactly 0, and whether evaluation then used the running statistics. In Keras, where the number is the weight of the old average: 0.5 or less, or 1. Of a layer of your own that keeps an average by itself, the weight
     is measured: training forwards are repeated on one batch at the end, and each leaves $1-\alpha$ of the movement before.
 
     ## Why it matters
     PyTorch's momentum is the weight $\alpha$ of the *new* batch, Keras' and TensorFlow's that of the old average. An average is worth
     $(2-\alpha)/\alpha$ batches: 19 for 0.1 and 1.02 for a copied 0.99, so evaluation normalizes with the
-    statistics of the last batch. With 0 the statistics never leave mean 0 and variance 1.
+    statistics of the last batch; a PyTorch number such as 0.3 in Keras keeps 1.9 batches. With PyTorch's 0 the statistics never leave mean 0 and
+    variance 1.
 
     ## Example
     ```python
@@ -72,7 +75,7 @@ def momentum_convention(recording: Recording) -> Iterator[Finding]:
     ## Known limits
     Judged by the momentum of the last training forward, so schedules that end low are silent, as are statistics recomputed after
     training. Where the gap probe found that the running statistics cost nothing, it is a warning, and an info when the batches are so
-    large that one is enough. Layers that are never evaluated with stored statistics give an info. Where no training was
+    large that one is enough, or where the weight of the new batch is below 0.9 (Keras' 0.1 to 0.5). Layers that are never evaluated with stored statistics give an info. Where no training was
     observed, an inverted momentum is a warning and 0 an info: frozen layers have it on purpose. An average kept by hand is known by tensors
     of one size that begin as 0 and 1, that evaluation normalizes with and training does not; silent for others, and an info where it is never used.
 
@@ -164,13 +167,21 @@ class Use:
         if self.only_batches:
             return "info"
         if not self.evaluated:
-            return "warning" if self.steps >= LONG and self.noisy else "info"
+            blamed = self.steps >= LONG and self.noisy and not self.moderate
+            return "warning" if blamed else "info"
         gap = gap_of(recording.measurements.get("gap", ()), self.layer.model)
         if self.momentum == 0 or (gap and thresholds.staleness(gap) in ("warning", "error")):
             return "error"
+        if self.moderate:
+            return "warning" if self.noisy and not gap else "info"
         if gap:
             return "warning" if self.noisy else "info"
         return "error" if self.noisy else "warning"
+
+    @property
+    def moderate(self) -> bool:
+        """An average of a few batches, which some choose: only measured harm makes it a fault."""
+        return KERAS <= self.momentum < HIGH
 
     @property
     def noisy(self) -> bool:
@@ -186,7 +197,7 @@ def use_of(recording: Recording, layer: Layer) -> Use | None:
     if not layer.tracks or not training:
         return None
     span, call = max(training, key=lambda sc: sc[0].last_step)
-    if call.momentum is None or 0 < call.momentum < HIGH:
+    if call.momentum is None or 0 < call.momentum < bound(recording.framework):
         return None
     if call.momentum == 0 and not (layer.fresh_at_start and layer.fresh_at_end is not False):
         return None  # keeps statistics that came from elsewhere
@@ -207,6 +218,11 @@ def use_of(recording: Recording, layer: Layer) -> Use | None:
         evaluated,
         bool(inference) and all(c.batch_stats for _, c in inference),
     )
+
+
+def bound(framework: str) -> float:
+    """From this weight of the new batch on a momentum looks like one of the other convention."""
+    return KERAS if framework == "keras" else HIGH
 
 
 def recomputes(span: Span, call: Call, trained: Span) -> bool:
@@ -230,7 +246,7 @@ def worth(momentum: float) -> tuple[Measured, ...]:
 
 def meant(momentum: float) -> float:
     """The PyTorch value that was probably meant."""
-    return round(1 - momentum, 6) if HIGH <= momentum < 1 else 0.1
+    return round(1 - momentum, 6) if KERAS < momentum < 1 else 0.1
 
 
 _STALE = Gap(model=0, name="Net", measure="error", unit="1", samples=1440, batches=45,
@@ -291,7 +307,36 @@ CASES = (
         story="layer a momentum=0.95; train a x200",
         severity="warning",
     ),
+    Faulty(
+        "PyTorch's 0.3 in Keras",
+        ("a",),
+        story="framework keras; layer a momentum=0.7; train a x200; infer a mode=eval x4",
+        measured={"gap": _STALE},
+        severity="error",
+    ),
+    Faulty(
+        "Keras' 0.5, in small batches, and nothing was measured",
+        ("a",),
+        story="framework keras; layer a momentum=0.5; train a batch=16 x200; infer a mode=eval",
+        severity="warning",
+    ),
+    Healthy(
+        "Keras' 0.5 that costs nothing",
+        story="framework keras; layer a momentum=0.5; train a batch=16 x200; infer a mode=eval",
+        measured={"gap": _CALM},
+        at_most="info",
+    ),
+    Healthy(
+        "Keras' 0.8 of published networks, in small batches",
+        story="framework keras; layer a momentum=0.2; train a batch=8 x200; infer a mode=eval",
+        measured={"gap": _STALE},
+    ),
     Healthy("default", story="layer a; train a x200; infer a mode=eval x4"),
+    Healthy(
+        "the same number in PyTorch, whose convention it is",
+        story="layer a momentum=0.7; train a x200; infer a mode=eval x4",
+        measured={"gap": _STALE},
+    ),
     Healthy(
         "cumulative average", story="layer a momentum=None; train a x200; infer a mode=eval x4"
     ),
@@ -379,6 +424,18 @@ CASES = (
         static="layer a momentum=0.99; layer b momentum=0.99",
         severity="warning",
     ),
+    Faulty(
+        "PyTorch's 0.1 in Keras, not trained yet",
+        ("a",),
+        static="framework keras; layer a momentum=0.9",
+        severity="warning",
+    ),
+    Healthy(
+        "Keras' 0.5, not trained yet",
+        static="framework keras; layer a momentum=0.5",
+        at_most="info",
+    ),
+    Healthy("Keras' 0.8, not trained yet", static="framework keras; layer a momentum=0.2"),
     Faulty("momentum 0, not trained yet", ("a",), static="layer a momentum=0", severity="info"),
     Healthy("default, not trained yet", static="layer a; layer b momentum=0.5"),
     Healthy("cumulative average, not trained yet", static="layer a momentum=None"),
