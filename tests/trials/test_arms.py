@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from normscope.errors import NormscopeError
-from normscope.trials.arms import AS_IS, Arm, arms_of, drawn
+from normscope.trials.arms import AS_IS, Arm, arms_of, drawn, usual_groups
 
 
 def names(text: str) -> list[str]:
@@ -18,7 +18,13 @@ def test_the_unchanged_script_is_always_there_and_first():
 
 
 def test_each_arm_once():
-    assert names("group, group ,group:32") == ["as-is", "group"]
+    assert names("group, group ,ghost,ghost:32") == ["as-is", "group", "ghost"]
+    assert names("group,group:32") == ["as-is", "group", "group:32"]
+
+
+def test_groups_where_no_number_is_asked_for():
+    found = [usual_groups(c) for c in (4, 8, 16, 64, 256, 2048)]
+    assert found == [1, 1, 2, 8, 32, 32]
 
 
 def test_values_and_defaults():

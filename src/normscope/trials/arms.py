@@ -13,7 +13,7 @@ AS_IS = "as-is"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of arm. `value` names what stands behind the colon; empty where nothing may."""
+    """One kind of arm. `value` names what stands behind the colon; empty where nothing may. `default` 0: what the layer suggests."""
 
     name: str
     what: str
@@ -26,14 +26,14 @@ KINDS: Mapping[str, Kind] = {
     k.name: k
     for k in (
         Kind(AS_IS, "the script unchanged: what all others are compared with"),
-        Kind("group", "batch norm becomes group norm", "groups", "group:16", 32),
+        Kind("group", "batch norm becomes group norm", "groups", "group:16", 0),
         Kind("layer", "batch norm becomes layer norm with a scale per channel"),
         Kind("instance", "batch norm becomes instance norm"),
         Kind("renorm", "batch norm becomes batch renormalization"),
         Kind("ghost", "batch norm with the statistics of so many samples", "samples", "ghost:32", 32),
         Kind("frozen-tail", "statistics fixed for the last share of the steps", "share", "frozen-tail:0.2", 0.2),
         Kind("none", "no normalization: fixed maps that begin as the first batch has it"),
-        Kind("momentum", "another momentum, PyTorch's sense", "momentum", "momentum:0.01"),
+        Kind("momentum", "another momentum, in PyTorch's sense; in a Keras script in Keras'", "momentum", "momentum:0.01"),
         Kind("batch", "another batch size in shuffled DataLoaders", "samples", "batch:64"),
         Kind("drop-last", "shuffled DataLoaders leave out an incomplete batch"),
         Kind("lr", "every learning rate times a factor", "×factor", "lr:x0.3"),
@@ -125,6 +125,15 @@ def _fits(name: str, value: float) -> bool:
             "wd": value >= 0,
         }[name]
     )
+
+
+def usual_groups(channels: int) -> int:
+    """Of group norm where no number is asked for: at most 32, of 8 channels or more.
+
+    On ImageNet 8 to 64 channels in a group do equally well, with 2 the error is 1 point higher, and with one, which is instance norm,
+    4 points (Wu & He 2018, table 3, https://arxiv.org/abs/1803.08494).
+    """
+    return min(32, max(1, channels // 8))
 
 
 def drawn(arms: Iterable[Arm], seed: int) -> Arm:

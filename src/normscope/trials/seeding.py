@@ -102,8 +102,8 @@ def of_keras(offset: int, patches: Patches) -> None:
         build(self, _moved_in_keras(seed, offset), *args, **words)
         self._initial_seed = seed  # what configurations tell is moved when they are read again
 
-    for module in list(sys.modules.values()):
-        if vars(module).get("draw_seed") is draw:
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "keras" and vars(module).get("draw_seed") is draw:
             patches.set(module, "draw_seed", drawn)
     patches.set(kind, "__init__", built)
 

@@ -38,7 +38,7 @@ class Armed:
         self._updates = Updates()
         self._missing: Callable[[], str] = lambda: ""
         if kind in OTHER_NORMS:
-            self._norms(becoming.another_norm(kind, int(value or 32)))
+            self._norms(becoming.another_norm(kind, int(value or 0)))
         elif kind == "momentum":
             self._momentum(value or 0.0)
         elif kind == "ghost":

@@ -13,6 +13,7 @@ import keras
 
 from normscope.errors import NormscopeError
 from normscope.repairs.conversion.groups import LEAST, groups_for
+from normscope.trials.arms import usual_groups
 from normscope.trials.keras.norms import Instead, Original
 from normscope.trials.outcome import give_up
 
@@ -20,7 +21,7 @@ ops: Any = keras.ops
 
 
 def another_norm(kind: str, groups: int) -> Instead:
-    """Group, layer or instance norm as `normscope repair convert-…` puts them there, with the layer's own γ and β."""
+    """Group, layer or instance norm with the layer's own γ and β; `groups` 0: as many as are usual."""
     made: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
     def call(original: Original, layer: Any, inputs: Any, training: Any, mask: Any) -> Any:
@@ -141,7 +142,7 @@ def _counterpart(layer: Any, shape: Sequence[int | None], kind: str, groups: int
             )
         return _built(keras.layers.GroupNormalization(groups=channels, **words), shape)
     try:
-        fit = groups_for(channels, positions, groups)
+        fit = groups_for(channels, positions, groups or usual_groups(channels))
     except NormscopeError as reason:
         give_up(str(reason))
     return _built(keras.layers.GroupNormalization(groups=fit, **words), shape)

@@ -75,9 +75,9 @@ class Norms:
                 give_up("batch norm is called as a function, which no arm can reach")
             return function(*args, **words)
 
-        for module in list(sys.modules.values()):
-            names = vars(module) if module.__name__.partition(".")[0] == "keras" else {}
-            if names.get("batch_normalization") is function:
+        for name, module in list(sys.modules.items()):
+            ours = name.partition(".")[0] == "keras"
+            if ours and vars(module).get("batch_normalization") is function:
                 patches.set(module, "batch_normalization", called)
 
 

@@ -17,6 +17,7 @@ from normscope.errors import NormscopeError
 from normscope.nn import BatchRenorm, FrozenBatchNorm, GhostBatchNorm
 from normscope.repairs.conversion.besides import besides
 from normscope.repairs.conversion.targets import take_over
+from normscope.trials.arms import usual_groups
 from normscope.trials.outcome import give_up
 from normscope.trials.patches import Patches
 from normscope.trials.torch.becoming import PUT_THERE, become, put_there
@@ -116,7 +117,7 @@ def maker(kind: str, value: float | None, steps: int | None) -> Make:
     """How a batch norm becomes what the arm wants; `steps` of the unchanged run, for schedules."""
     match kind:
         case "group":
-            return lambda norm: _grouped(norm, int(value or 32))
+            return lambda norm: _grouped(norm, int(value or usual_groups(norm.num_features)))
         case "layer":
             return lambda norm: _grouped(norm, 1)
         case "instance":

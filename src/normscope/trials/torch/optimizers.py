@@ -19,14 +19,18 @@ class Factor:
     """Multiplies an entry of every parameter group during each step, and gives it back after it.
 
     So the script and its schedulers read and write the value that they know. An optimizer around another one shares its groups:
-    only the outermost step changes them. `changed` counts groups whose value was not 0 to begin with.
+    only the outermost step changes them. `changed` counts groups whose value was other than 0.
     """
 
     def __init__(self, entry: str, factor: float) -> None:
         self.entry, self.factor = entry, factor
-        self.changed = 0
+        self._changed: set[int] = set()
         # By the identity of a group: the optimizer whose step changed it, the group, and the value before.
         self._kept: dict[int, tuple[object, dict[str, Any], Any]] = {}
+
+    @property
+    def changed(self) -> int:
+        return len(self._changed)
 
     def install(self, patches: Patches) -> None:
         patches.then(register_optimizer_step_pre_hook(self._before).remove)
@@ -40,7 +44,8 @@ class Factor:
                 continue
             self._kept[id(group)] = (optimizer, group, value)
             group[self.entry] = value * self.factor
-            self.changed += bool(value)
+            if value:
+                self._changed.add(id(group))
 
     def _after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         for key, (owner, group, value) in list(self._kept.items()):
