@@ -11,7 +11,7 @@ from normscope.concepts.keras_words import in_keras
 from normscope.evidence import Evidence, of_recording
 from normscope.finding import CONFIDENCES, SEVERITIES, Finding, NotEvaluated
 from normscope.graph.model import Graph
-from normscope.record.recording import CHECKED, PROBED, Layer, Recording
+from normscope.record.recording import CHECKED, PROBED, Layer, Model, Recording
 from normscope.rule import Rule
 
 Status = Literal["failing", "suspect", "healthy", "not_evaluated"]
@@ -186,7 +186,7 @@ def verdict(recording: Recording, ranked: Sequence[Finding]) -> Verdict:
         )
     if not recording.models:
         return Verdict("not_evaluated", None, None, _unseen(recording))
-    if not any(m.norm_layers for m in recording.models.values()):
+    if not any(m.norm_layers or m.unfollowed for m in recording.models.values()):
         return Verdict(
             "healthy",
             None,
@@ -202,6 +202,8 @@ def verdict(recording: Recording, ranked: Sequence[Finding]) -> Verdict:
     acquitted = next((f for f in ranked if f.code == ACQUITTAL), None)
     if acquitted:
         return Verdict("healthy", None, False, acquitted.message)
+    if not any(m.norm_layers for m in recording.models.values()):
+        return Verdict("not_evaluated", None, None, _UNFOLLOWED)
     return Verdict("healthy", None, False, "No fault of normalization was found.")
 
 
@@ -210,6 +212,9 @@ def _unseen(recording: Recording) -> str:
     crashes = recording.events_of("crash")
     told = f" The script ended with {crashes[0].detail}" if crashes else ""
     return f"No forward pass of a PyTorch model was seen.{told}"
+
+
+_UNFOLLOWED = "Its batch norms run past `torch.nn.functional.batch_norm` and could not be followed."
 
 
 def _probed(recording: Recording, ranked: Sequence[Finding]) -> Verdict:
@@ -242,7 +247,30 @@ def coverage(recording: Recording) -> Coverage:
     ]
     notes = [g.coverage.note for g in recording.graphs if g.coverage.note]
     notes += [f"{e.kind}: {e.detail}" for e in recording.events if e.kind in NOTED]
+    notes += [_unfollowed(m) for m in recording.models.values() if m.unfollowed]
+    notes += _cadence(recording)
     return Coverage(tuple(opaque), tuple(silent), tuple(dict.fromkeys(notes)))
+
+
+def _cadence(recording: Recording) -> list[str]:
+    """How often the moving statistics were looked at, where they cannot be at every step."""
+    compiled = recording.events_of("compiled-loop")
+    if not compiled or recording.polls is None:
+        return []
+    steps = [int(s) for s in recording.polls.steps if s]
+    backend = recording.backend
+    return [
+        f"cadence: steps are compiled ({backend}) and what they do was seen when they were traced; moving statistics were read "
+        f"between them, at {len(set(steps))} of {recording.steps} steps"
+    ]
+
+
+def _unfollowed(model: Model) -> str:
+    one = model.unfollowed == 1
+    return (
+        f"not-followed: {model.name}: {model.unfollowed} batch norm{'' if one else 's'} of a training forward ran past "
+        f"`torch.nn.functional.batch_norm` (as `torch.batch_norm`, or compiled): nothing is known of {'it' if one else 'them'}"
+    )
 
 
 def _silent(recording: Recording, graphs: Sequence[Graph]) -> list[Layer]:

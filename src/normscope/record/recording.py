@@ -86,6 +86,7 @@ class Model(msgspec.Struct, kw_only=True):
     stand_ins: int = 0  # evaluations on other weights than those that training went on from
     feeds: tuple[int, ...] = ()  # models whose training forwards read its outputs
     compiled: bool = False  # then only buffers are observed
+    unfollowed: int = 0  # batch norms of a training forward that ran past `torch.nn.functional`
     site: Site | None = None  # where the script first called it
     alive: bool = True  # at the script's end, so that probes could ask it
 

@@ -142,6 +142,8 @@ class NormCalls:
         """Group, layer and instance norm: calls of layers that the model was seen to hold."""
         if self.current is None:
             return
+        if kind == "instance":
+            self.current.root.instances = True
         place = SCALE_AT[kind]
         weight = kwargs.get("weight", args[place] if len(args) > place else None)
         layer = None if weight is None else self.registry.known(weight)

@@ -12,6 +12,7 @@ from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from normscope.record.timeline import Forward
+from normscope.record.torch import unfollowed
 from normscope.record.torch.roots import Root
 
 PLAIN = (torch.Tensor, nn.Parameter)
@@ -64,6 +65,10 @@ def note_outputs(forward: Forward, tensors: list[torch.Tensor], *, alone: bool) 
     """Remember the outputs, weakly. Their storages too, unless there is no other model that could read them."""
     forward.root.last_outputs = [weakref.ref(t) for t in tensors]
     forward.root.output_shape = tensors[0].shape if tensors else None
+    root = forward.root
+    if not root.searched and any(t.grad_fn is not None for t in tensors):
+        root.searched = True
+        root.record.unfollowed = unfollowed.count(forward, tensors)
     if forward.step <= EARLY:
         for tensor in tensors:
             if tensor.grad_fn is not None:

@@ -29,6 +29,8 @@ class Root:
         self.last_block: Any = None
         self.last_input: dict[bool, Any] = {}  # by whether gradients were on
         self.same_data: list[bool] = []  # whether forwards of one step got equal data
+        self.searched = False  # for batch norms that are not followed
+        self.instances = False  # it runs instance norms
         self.related = False  # there is a copy of it, or it is one
         self.several = False  # several training forwards a step were seen
         self.swapped = (
