@@ -145,7 +145,8 @@ class Event(msgspec.Struct, kw_only=True):
     kinds: `crash` (the script ended with an exception; `detail` is its last line),
     `single-value` (batch norm refused one value per channel), `nonfinite` (running statistics;
     `detail` names buffer and channel), `compiled`, `observer-error` (ours; observing stopped),
-    `compiled-loop` (the steps of Keras' `fit` are compiled), `not-probed`, `keras`, `traced` (by TorchScript, with norms in training mode).
+    `compiled-loop` (the steps of Keras' `fit` are compiled), `not-compiled` (they treat a layer as `detail` says, `trained` or
+    `frozen`, while its `trainable` was changed since), `not-probed`, `keras`, `traced` (by TorchScript, with norms in training mode).
     """
 
     kind: str

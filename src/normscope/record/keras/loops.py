@@ -70,6 +70,9 @@ class Loops:
         self.observer = observer
         self.stack: list[Loop] = []
         # By model and phase, what was traced: forwards of one batch, newest for each batch size.
+        self._outdated: set[tuple[int, bool]] = (
+            set()
+        )  # what was told of layers that compiled steps treat as they were
         self._traced: dict[tuple[int, str], dict[int, list[Traced]]] = {}
         self.sources = Sources(observer)
 
@@ -255,6 +258,7 @@ class Loops:
                 step = observer.steps.count + (i if used else 0)
                 self.repeat(template, samples, step, loop.site, used=used, scored=not used)
         if training:
+            self._compare(loop, templates)
             self.sources.keep(loop, last, templates)
             observer.steps.trained = True
             optimizer = loop.model.optimizer
@@ -263,6 +267,21 @@ class Loops:
             loss = logs.get("loss") if isinstance(logs, dict) else None
             observer.steps.loss = loss
             observer.steps.step(roots, optimizer, times)
+
+    def _compare(self, loop: Loop, templates: list[Traced]) -> None:
+        """Tell of norms that the step trains as `trainable` was when it was compiled, and no longer is."""
+        if loop.templates:
+            return  # traced just now
+        for template in templates:
+            by_id = {x.record.id: x for x in template.forward.root.layers}
+            for call in template.forward.calls:
+                layer = by_id[call[0]].layer if call[0] in by_id else None
+                if layer is None or call[7] is None or call[7] == bool(layer.trainable):
+                    continue
+                if (call[0], call[7]) not in self._outdated:
+                    self._outdated.add((call[0], call[7]))
+                    was = "trained" if call[7] else "frozen"
+                    self.observer.event("not-compiled", layer=call[0], detail=was, site=loop.site)
 
     def repeat(
         self,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from normscope.concepts.wording import batch_norms
 from normscope.finding import Confidence, Finding, Measured, Remedy, Severity, Steps
 from normscope.graph.model import Site
-from normscope.record.recording import Layer, Recording, Span
+from normscope.record.recording import Event, Layer, Recording, Span
 from normscope.rule import Faulty, Healthy, rule
 
 
@@ -18,7 +18,7 @@ def incomplete_freeze(recording: Recording) -> Iterator[Finding]:
     Batch norms whose scale and shift never changed under observation, because they require no gradient or belong to no
     optimizer, and neither did the layers around them; whose running statistics came from earlier training; and whose
     forwards beside the steps nevertheless moved those statistics. Layers without scale and shift are judged by the layers
-    around them alone.
+    around them alone. In Keras also layers whose `trainable` was changed after `compile`, where `fit` goes on with a step that was compiled before.
 
     ## Why it matters
     `requires_grad = False` does not stop buffers. The "frozen" part changes its function with every batch, drifts
@@ -32,12 +32,14 @@ def incomplete_freeze(recording: Recording) -> Iterator[Finding]:
     ```
 
     ## Repair
-    `backbone.eval()` after every `model.train()`, for example in an overridden `train()` method.
+    `backbone.eval()` after every `model.train()`, for example in an overridden `train()` method. In Keras `layer.trainable = False`, which puts a
+    batch norm into inference mode as well, and `compile` after it.
 
     ## Known limits
     Layers that started with initial statistics (a frozen random network) are an info. Layers whose parameters changed by hand
     (momentum encoders, averages) are silent, and so is the reverse: statistics in evaluation mode under a trainable scale and shift,
-    which is common practice. Forwards of an evaluation belong to NS401.
+    which is common practice. A change of `trainable` without `compile` is told on TensorFlow alone: on PyTorch's backend freezing acts at once, and
+    where it does not Keras raises an error of its own. Forwards of an evaluation belong to NS401.
 
     ## References
     - PyTorch, *Autograd mechanics: evaluation mode*. https://docs.pytorch.org/docs/stable/notes/autograd.html
@@ -51,6 +53,45 @@ def incomplete_freeze(recording: Recording) -> Iterator[Finding]:
             found.setdefault((layer.model, moved.kind), []).append(moved)
     for (model, kind), hits in found.items():
         yield _finding(recording.models[model].name, kind, hits)
+    yield from compile_forgotten(recording)
+
+
+def compile_forgotten(recording: Recording) -> Iterator[Finding]:
+    """Of Keras: `trainable` was changed, and a step that was compiled before goes on as if it were not."""
+    found: dict[tuple[int, str], list[Event]] = {}
+    for event in recording.events_of("not-compiled"):
+        if event.layer is not None:
+            model = recording.layers[event.layer].model
+            found.setdefault((model, event.detail), []).append(event)
+    for (model, was), events in found.items():
+        layers = [recording.layers[e.layer] for e in events if e.layer is not None]
+        first = min(e.step for e in events)
+        steps = recording.steps - first
+        name, count = recording.models[model].name, batch_norms(len(layers))
+        told = (
+            f"`trainable = False` was set on {count} of `{name}` after `compile`, and the {steps} steps from step {first + 1} on trained "
+            "them all the same"
+            if was == "trained"
+            else f"`trainable = True` was set on {count} of `{name}` after `compile`, and in the {steps} steps from step {first + 1} on "
+            "they stayed frozen all the same"
+        )
+        yield Finding(
+            f"{told}: `fit` does what `trainable` was when its step was compiled. Call `compile` again after changing it.",
+            severity="error" if was == "trained" else "warning",
+            confidence="high",
+            model=name,
+            layers=tuple(x.path for x in layers),
+            site=next((e.site for e in events if e.site), None),
+            steps=Steps(first, recording.steps, steps),
+            measured=(Measured("steps with what `trainable` was before", steps, "steps", high=0),),
+            repairs=(
+                Remedy(
+                    "compile again",
+                    "changes-function",
+                    "`model.compile(...)` after the last change of `trainable`",
+                ),
+            ),
+        )
 
 
 _Kind = tuple[Severity, Confidence, bool]  # with whether no gradient was required
@@ -201,6 +242,18 @@ CASES = (
         story="layer a trainable=False feeders_frozen=True; layer head; train a trainable=True x50; "
         "train a,head trainable=False x50",
         severity="error",
+    ),
+    Faulty(
+        "compile forgotten after freezing",
+        ("a",),
+        story="framework keras; layer a; layer head; train a,head x50; event not-compiled layer=a detail=trained step=20",
+        severity="error",
+    ),
+    Faulty(
+        "compile forgotten after unfreezing",
+        ("a",),
+        story="framework keras; layer a fresh_at_start=False; train a mode=eval trainable=False x50; event not-compiled layer=a detail=frozen step=20",
+        severity="warning",
     ),
     Healthy(
         "unfrozen later",
