@@ -181,3 +181,25 @@ class Branching(After):
 def test_what_cannot_be_moved_is_told(model, inputs, told):
     with pytest.raises(NormscopeError, match=told):
         move_before_addition(model, *inputs)
+
+
+def test_the_command_tells_how_to_build_what_the_weights_are_for():
+    """Group norms of other groups have weights of the same shapes."""
+    from normscope.repairs.rebuilding import rebuild
+
+    model = trained(net())
+    told = {
+        name: rebuild(name, (model, X), "m.py:net", options)[1]
+        for name, options in {
+            "convert-group": {"groups": 4, "calibrated": True},
+            "freeze-batchnorm": {"layers": ("0",), "fixed_affine": True},
+            "set-momentum": {"momentum": 0.2},
+        }.items()
+    }
+    assert all(certificate.repair == name for name, certificate in told.items())
+    assert [certificate.warnings[-1] for certificate in told.values()] == [
+        "the architecture changed: build it by `normscope.repairs.convert(model, 'group', x, groups=4)`, then load these weights",
+        "the architecture changed: build it by `normscope.repairs.convert(model, 'frozen', x, layers=('0',), trainable_affine=False)`, "
+        "then load these weights",
+        "momentum is not among the weights: set it by `normscope.repairs.set_momentum(model, momentum=0.2)`",
+    ]

@@ -49,7 +49,7 @@ def repair(
     chosen = REPAIRS[name]
     if strange := [option for option in given if option not in chosen.options]:
         raise NormscopeError(
-            f"`{name}` has no option `--{strange[0]}`. It has: {', '.join(f'--{o}' for o in chosen.options)}."
+            f"`{name}` has no option `{_written(strange[0])}`. It has: {', '.join(map(_written, chosen.options)) or 'none'}."
         )
     check_writable(output)
     beside = output.with_suffix(".certificate.json")
@@ -69,3 +69,7 @@ def repair(
     write(Output("json", beside), certificate.json() + b"\n")
     sys.stdout.write(f"{certificate.text()}  written      {output}, {beside}\n")
     return 0
+
+
+def _written(option: str) -> str:
+    return f"--{option.replace('_', '-')}"

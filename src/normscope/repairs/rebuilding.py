@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +41,7 @@ CALLS: dict[str, tuple[Callable[..., Outcome], str]] = {
     "remove-batchnorm": (remove_batchnorm, "remove_batchnorm(model, x)"),
     "move-before-addition": (move_before_addition, "move_before_addition(model, x)"),
     "reset-gamma": (reset_gamma, ""),
-    "set-momentum": (_momentum, ""),
+    "set-momentum": (_momentum, "set_momentum(model)"),
     "freeze-batchnorm": (_convert("frozen"), "convert(model, 'frozen', x)"),
     **{
         f"convert-{to}": (_convert(to), f"convert(model, '{to}', x)")
@@ -56,11 +56,27 @@ def rebuild(
     """Apply the repair of that name to a model, a pair of model and inputs, or a setup. Raises NormscopeError as the repair does."""
     call, python = CALLS[name]
     model, args, kwargs = _subject(made, target)
-    repaired, certificate, *_ = call(model, *args, **kwargs, **options)
+    words = _words(options)
+    repaired, certificate, *_ = call(model, *args, **kwargs, **words)
     if python:
-        how = f"the architecture changed: build it by `normscope.repairs.{python}`, then load these weights"
-        certificate = replace(certificate, warnings=(*certificate.warnings, how))
-    return repaired, certificate
+        # All that decides on the layers: with other words they would be others, and the weights might load all the same.
+        told = "".join(f", {k}={v!r}" for k, v in words.items() if k != "calibrated")
+        how = f"`normscope.repairs.{python[:-1]}{told})`"
+        text = (
+            f"momentum is not among the weights: set it by {how}"
+            if name == "set-momentum"
+            else f"the architecture changed: build it by {how}, then load these weights"
+        )
+        certificate = replace(certificate, warnings=(*certificate.warnings, text))
+    return repaired, replace(certificate, repair=name)
+
+
+def _words(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the command line as Python's."""
+    words = dict(options)
+    if words.pop("fixed_affine", False):
+        words["trainable_affine"] = False
+    return words
 
 
 def _subject(made: object, target: str) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:

@@ -116,7 +116,7 @@ REPAIRS: Mapping[str, Repair] = {
         "Fix the running statistics of batch norms, in training too.",
         "changes-function",
         _rebuilding("freeze-batchnorm"),
-        ("layers", "trainable_affine"),
+        ("layers", "fixed_affine"),
         ("NS403",),
     ),
     **dict(

@@ -86,6 +86,10 @@ def repair(
             negative="", help="convert-…: keep the scale of each layer's output on the first batch."
         ),
     ] = False,
+    fixed_affine: Annotated[
+        bool,
+        Parameter(negative="", help="freeze-batchnorm: scale and shift do not learn on, either."),
+    ] = False,
     frozen: Annotated[Words, Parameter(help="recalibrate: leave these layers alone.")] = None,
     code: Annotated[Words, Parameter(help="advice: only for findings of this code.")] = None,
     write: Annotated[
@@ -112,6 +116,7 @@ def repair(
         "ghost_size": ghost_size,
         "domains": domains,
         "calibrated": calibrated or None,
+        "fixed_affine": fixed_affine or None,
     }
     given = {k: v for k, v in options.items() if v is not None}
     return repairing.repair(name, target, output, given)
