@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 from keras import layers
 
+from harm.commands import observed
 from normscope.keras import Observer, finish, observe
 from normscope.record.keras import calls
 from normscope.record.recording import Recording
@@ -179,6 +181,43 @@ def test_an_error_of_ours_reaches_nobody(recorded, monkeypatch: pytest.MonkeyPat
     [event] = r.events_of("observer-error")
     assert "ours" in event.detail
     assert not np.array_equal(model.get_weights()[2], np.zeros(5))
+
+
+def test_a_script_that_imports_the_callback_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Importing it imports Keras, at which `normscope run` begins to observe."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    (tmp_path / "train.py").write_text(
+        "from normscope.keras import Observer\n"
+        "import keras, numpy as np\n"
+        "model = keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])\n"
+        "model.compile('sgd', 'mse')\n"
+        "x = np.random.default_rng(0).normal(size=(64, 3))\n"
+        "model.fit(x, x[:, :1], batch_size=16, epochs=2, verbose=0, callbacks=[Observer()])\n"
+    )
+    done = observed("train.py", cwd=tmp_path, record=tmp_path / "run.nscope")
+    assert done.returncode == 0, done.stderr
+    r = load(tmp_path / "run.nscope")
+    assert r.events_of("observer-error") == []
+    assert (r.framework, r.steps) == ("keras", 8)
+
+
+def test_the_callback_in_a_notebook() -> None:
+    """Made in one cell, used by two others, and shown in a fourth; then another one can be made."""
+    model = network(momentum=0.1)
+    model.compile("adam", LOSS)
+    observer = Observer(budget=1.0)
+    model.fit(X, Y, batch_size=16, epochs=4, callbacks=[observer], verbose=0)
+    model.fit(X, Y, batch_size=16, epochs=4, callbacks=[copy.deepcopy(observer)], verbose=0)
+    model.evaluate(X, Y, verbose=0)
+    page = observer._repr_html_()
+    assert "NS201" in page
+    assert observer.diagnose().recording.steps == 48
+    again = Observer(budget=1.0)
+    model.fit(X, Y, batch_size=32, epochs=1, callbacks=[again], verbose=0)
+    assert again.diagnose().recording.steps == 3
+    assert observer.diagnose().recording.steps == 48
 
 
 def test_the_callback(tmp_path: Path) -> None:

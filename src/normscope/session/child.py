@@ -85,7 +85,8 @@ class Observed:
             if not hasattr(keras, "KerasTensor"):  # Keras 2
                 store.put_meta("keras", version)
                 return
-            from normscope.keras import observe
+            # Not `normscope.keras`: a script may be just importing that, and Keras through it.
+            from normscope.record.keras import observe
             from normscope.session.tracebacks import hide_our_frames
 
             s = self._settings
