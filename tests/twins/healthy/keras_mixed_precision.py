@@ -25,5 +25,5 @@ model = keras.Sequential([
     layers.Dense(10, dtype="float32"),
 ])
 model.compile(keras.optimizers.Adam(2e-3), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-model.fit(x_train, y_train, batch_size=32, epochs=6, verbose=0)
+model.fit(x_train[:1344], y_train[:1344], batch_size=32, epochs=6, verbose=0)
 print("test accuracy", model.evaluate(x_test, y_test, verbose=0)[1])

@@ -20,7 +20,7 @@ def build():
     return keras.Model(inputs, layers.Dense(10)(h))
 
 
-x = x_train.reshape(-1, 64)
+x, y_train = x_train[:1344].reshape(-1, 64), y_train[:1344]
 scores = []
 for train, held in KFold(3, shuffle=True, random_state=0).split(x):
     keras.utils.clear_session()
