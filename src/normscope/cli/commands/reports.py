@@ -23,7 +23,9 @@ from normscope.cli.options import (
 
 @app.command(help=COMMANDS["report"])
 def report(
-    file: Annotated[str, Parameter(help="The recording, as `normscope run` or `normscope trial` wrote it.")],
+    file: Annotated[
+        str, Parameter(help="The recording, as `normscope run` or `normscope trial` wrote it.")
+    ],
     /,
     *,
     format_: Formats = None,
