@@ -81,6 +81,16 @@ def test_nothing_is_sampled_when_nothing_is_affordable(observed: Observing) -> N
     assert seen.recording.gradients is None
 
 
+def test_a_few_samples_do_not_ask_what_they_cost(observed: Observing) -> None:
+    net = Net()
+    with observed(budget=1e-12) as seen:
+        seen.observer.gradients._slowness = 1e9  # as where other processes interrupt a sample
+        train(net, sgd(net), 90)
+    *early, late = seen.recording.gradients.steps.tolist()
+    assert early == [10, 20, 40]
+    assert 80 <= late <= 82  # looked at again a little after one that was too dear
+
+
 @pytest.mark.parametrize("fused", [False, True])
 def test_the_scale_of_mixed_precision_is_divided_out(observed: Observing, fused: bool) -> None:
     model = Net()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FIRST = 10  # at initialization healthy networks show ratios that a few steps make away with
 RATIO = 1.25  # between the steps of two samples: about sixty in ten million
+SURELY = 2  # between the steps of two samples that do not ask what they cost: five in the first three hundred
 MOST_OPTIMIZERS = 4  # of one sample; two of an adversarial pair take turns
 PER_VALUE = 2e-10  # seconds, a first guess of what reading a gradient and its weight takes
 PER_TENSOR = 2e-6
@@ -48,6 +49,7 @@ class GradientSeries:
         observer.sample_at = FIRST - 1
         self._sampled: set[int] = set()  # optimizers, since the latest due step
         self._began_at = 0
+        self._surely = FIRST  # the step from which on the next sample is taken whatever it costs
         self._numbers: dict[tuple[int, str], int] = {}
         self._waiting: list[_Taken] = []
         self._kept = 0
@@ -69,15 +71,17 @@ class GradientSeries:
         elif id(optimizer) in self._sampled or len(self._sampled) == MOST_OPTIMIZERS:
             self._sampled.clear()
             observer.sample_at = max(steps.count + 1, math.ceil(self._began_at * RATIO) - 1)
+            self._surely = SURELY * self._began_at
             return
-        if self._refused and not observer.schedule.affords(self._refused):
+        surely = observer.schedule.budget > 0 and steps.count + 1 >= self._surely
+        if self._refused and not surely and not observer.schedule.affords(self._refused):
             self._wait()
             return
         began = perf_counter()
         chosen = self._chosen(optimizer)
         guess = sum(p.numel() for _, p, _ in chosen) * PER_VALUE + len(chosen) * PER_TENSOR
         wanted = 2 * self._slowness * guess
-        if not observer.schedule.affords(wanted):
+        if not surely and not observer.schedule.affords(wanted):
             self._refused = wanted
             self._wait()
         else:
