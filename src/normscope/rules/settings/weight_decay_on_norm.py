@@ -25,7 +25,8 @@ def weight_decay_on_norm(recording: Recording) -> Iterator[Finding]:
     ```
 
     ## Repair
-    Two parameter groups: those with one dimension without decay, all others with it. Compare both with `normscope trial`.
+    Two parameter groups: norms and biases without decay, all others with it, as `normscope.repairs.weight_decay_groups(model, 1e-4)` gives
+    them to any optimizer of PyTorch. Compare both with `normscope trial`.
 
     ## Known limits
     Tells what is set, not what it does. Silent for decay that a script adds to its loss, and for groups whose decay is a tensor or
@@ -52,8 +53,7 @@ def weight_decay_on_norm(recording: Recording) -> Iterator[Finding]:
                 Remedy(
                     "no decay for vectors",
                     "changes-function",
-                    '[{"params": [p for p in model.parameters() if p.ndim > 1]}, '
-                    '{"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0}]',
+                    f"`normscope.repairs.weight_decay_groups(model, {decay:g})` in place of `model.parameters()`",
                 ),
             ),
         )
