@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from normscope.lab import figures, networks
 from normscope.lab.claim import EXPLAINED, Cell, Claim, Judgement, Numbers, Results, Scale
 from normscope.lab.data import Data
-from normscope.lab.training import Run, tuned
+from normscope.lab.training import EVALUATED, Run, tuned
 from normscope.lab.verdicts import Answer, above, difference, judgement, shown, together
 
 INPUTS = {"centred pixels": 0.0, "shifted pixels": 4.0}
@@ -34,8 +34,8 @@ def measure(cell: Cell, data: Data) -> Numbers:
 
 @torch.no_grad()
 def _positive(run: Run) -> dict[str, Tensor]:
-    """Percentages over the hidden layers on test images: positive inputs to ReLU, and units that are positive for no image."""
-    x, _ = run.batch(run.splits.test)
+    """Percentages over the hidden layers on up to 512 test images: positive inputs to ReLU, and units that are positive for no image."""
+    x, _ = run.batch(run.splits.test[:, :EVALUATED])
     shares, dead = [], []
     for module in run.network:
         if isinstance(module, nn.ReLU):

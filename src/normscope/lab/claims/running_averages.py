@@ -17,6 +17,7 @@ from normscope.lab.verdicts import above, judgement, ratio
 BATCHES = (2, 4, 8, 16, 32, 64, 128)
 FORWARDS = (1, 10, 100, 400)
 MOMENTUM = 0.1
+CHUNK = 1024  # images
 
 
 def cells(scale: Scale) -> list[dict[str, object]]:
@@ -27,9 +28,9 @@ def measure(cell: Cell, data: Data) -> Numbers:
     """By number of forwards: the root mean square over channels of |running mean − population mean| / population sd, by seed."""
     run = Run(cell, data, lambda m: networks.mlp(m, (data.features, 64, data.classes)))
     linear, norm = run.network[0], run.network[1]
-    inputs, _ = run.batch(run.splits.train)
     with torch.no_grad():
-        population = run.members.apart(linear(inputs))
+        parts = run.splits.train.split(CHUNK, 1)  # of large sets, side by side, in pieces
+        population = torch.cat([run.members.apart(linear(run.batch(p)[0])) for p in parts])
     center, width = population.mean(0), population.std(0)
     found: dict[str, list[float]] = {}
     done = 0
@@ -41,6 +42,8 @@ def measure(cell: Cell, data: Data) -> Numbers:
                 if done in FORWARDS:
                     distance = (run.members.apart(norm.running_mean[None])[0] - center) / width
                     found[f"after {done}"] = distance.square().mean(-1).sqrt().tolist()
+                if done == max(FORWARDS):
+                    break
     return found
 
 

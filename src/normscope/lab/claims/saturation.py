@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from normscope.lab import figures, networks
 from normscope.lab.claim import EXPLAINED, Cell, Claim, Judgement, Numbers, Results, Scale
 from normscope.lab.data import Data
-from normscope.lab.training import Run, tuned
+from normscope.lab.training import EVALUATED, Run, tuned
 from normscope.lab.verdicts import below, difference, judgement, together
 
 ACTIVATIONS = ("sigmoid", "tanh")
@@ -45,8 +45,8 @@ def measure(cell: Cell, data: Data) -> Numbers:
 
 @torch.no_grad()
 def _saturated(run: Run) -> dict[str, Tensor]:
-    """The percentage of values in the hidden layers, on test images, where the slope is below a twentieth of its maximum."""
-    x, _ = run.batch(run.splits.test)
+    """The percentage of values in the hidden layers, on up to 512 test images, where the slope is below a twentieth of its maximum."""
+    x, _ = run.batch(run.splits.test[:, :EVALUATED])
     shares = []
     for module in run.network:
         x = module(x)
