@@ -47,7 +47,8 @@ def batchnorm_before_output(graph: Graph, recording: Recording) -> Iterator[Find
     Silent when the model has several outputs (which of them the loss read is not recorded), when its output is another
     model's input, and when it was not trained. An info for embeddings (SimSiam, BNNeck, ArcFace), for three and more classes (binarized networks end in such a norm
     on purpose) and wherever the norm has a scale and a shift. 0 alarms in 258 healthy scripts, one run each (less than 1.2 % with 95 % confidence); few of
-    them end in a norm.
+    them end in a norm. 0 in 48 seeded runs of networks that do, for ten classes, for embeddings and with scale and shift (less than 6.1 %;
+    `benchmarks/calibration.py --only ended`).
 
     ## References
     - Ioffe & Szegedy, *Batch Normalization*, 2015, section 3 (what the scale and the shift are for). https://arxiv.org/abs/1502.03167
