@@ -9,7 +9,7 @@ from normscope.record.recording import Call, Event, Layer, Model, Recording, Spa
 from normscope.rule import Faulty, Healthy, rule
 
 FEW = 3  # values per channel: the measured case of 2 after batches of 32 lost 5.8 points
-SOME = 7
+SOME = 7  # values per channel: a remark up to here
 WEIGHT = (
     0.05  # of the last batch in the running statistics, below which one batch cannot spoil them
 )

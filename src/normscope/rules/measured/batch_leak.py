@@ -9,8 +9,8 @@ from normscope.probes.answers.coupling import Coupling, Leak
 from normscope.probes.thresholds import FULL_CONFIDENCE, POINT
 from normscope.rule import Faulty, Healthy, rule
 
-GRAVE = 5 * POINT
-NATS, GRAVE_NATS = 0.05, 0.25
+GRAVE = 5 * POINT  # of error rate: an error from here, a warning from one point on
+NATS, GRAVE_NATS = 0.05, 0.25  # of a loss in nats: a warning, an error
 SHARE, RATIO, GRAVE_RATIO = 0.05, 0.25, 1.0  # of the loss in the loader's own batches
 
 

@@ -16,7 +16,7 @@ HALF = 0.5  # eps / (variance + eps) from which eps sets the scale, not the vari
 BLIND = 0.5  # eps that is a mistake whatever the variance, which is not known
 TINY = 1e-10  # below it the rounding of a mean in single precision is no longer small beside √eps
 CONSTANT = 1e-8  # a variance that is rounding noise of values around 1
-DEFAULT = 1e-5
+DEFAULT = 1e-5  # of PyTorch
 
 
 def by_settings(facts: Facts) -> Iterator[Finding]:

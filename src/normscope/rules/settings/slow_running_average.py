@@ -13,7 +13,7 @@ from normscope.record.recording import Call, Layer, Recording, Span
 from normscope.rule import Faulty, Healthy, rule
 
 LEFT = 0.01  # share of the initial value that counts as gone
-DEFAULT = 0.1
+DEFAULT = 0.1  # momentum of PyTorch: the advice is never below it
 LONG = 100  # training steps; after fewer a run without evaluation was a trial of the script
 
 

@@ -19,7 +19,7 @@ GROWN = 100.0  # gradient norm, late over early
 LONG = 100  # steps; before, a loss may well stand still
 STILL = 0.8  # late loss over early loss, from which on nothing was learned
 SLOW = 0.5  # the same where half of the weights have no gradient at all: the others learn on
-ENDS = 3
+ENDS = 3  # weights at either end of the model, which are compared by their geometric mean
 REPAIRS = {
     "vanish": "Normalize in front of the activations, or draw the weights by fan-in (He, Glorot).",
     "depth": "Add skip connections, or use fewer layers.",

@@ -13,7 +13,7 @@ from normscope.rule import Faulty, Healthy, rule
 DEEP = 20  # batch norms; ×46 in gradient norm at ×1.211 each
 FAR = 10.0  # first over last weights
 ENDS = 3  # weights at either end of the chain that are averaged
-SAMPLES = 2
+SAMPLES = 2  # of the gradient, at the least
 TRAINED = 0.1  # of the early loss
 
 
