@@ -126,10 +126,12 @@ def basis(trial: TrialAnswer) -> Iterator[str]:
     better = "higher" if trial.plan.higher_is_better else "lower"
     yield f"Metric: {plain(trial.plan.metric)} ({better} is better), the last value of each run; ± is the standard deviation over seeds."
     if others:
-        yield (
-            f"Differences are paired by seed; p (Holm) and intervals (Bonferroni) hold for all {count(len(others), 'comparison')} together, "
-            f"at {1 - trial.level:.0%}. Time and memory: the median ratio to the script as it is."
+        held = (
+            f"p (Holm) and intervals (Bonferroni) hold for all {len(others)} comparisons together, at"
+            if len(others) > 1
+            else "the interval is at"
         )
+        yield f"Differences are paired by seed; {held} {1 - trial.level:.0%}. Time and memory: the median ratio to the script as it is."
     if any(_reaches_beyond_0(a) for a in others):
         yield "An arm whose interval reaches beyond 0 can be significant: it was tested after surer ones, which left it a larger share of the level."
     yield from (plain(n) for n in trial.notes)

@@ -121,7 +121,11 @@ def _compared(
             or f"{len(pairs) - len(known)} of {len(pairs)} pairs hold a metric that is no number"
         )
     if len(known) < 2 or refusal:
-        few = "" if len(known) > 1 else f"{len(known)} pairs of runs: at least 2 are needed"
+        few = (
+            ""
+            if len(known) > 1
+            else f"{len(known)} {'pair' if len(known) == 1 else 'pairs'} of runs: at least 2 are needed"
+        )
         difference = _mean(known) if known else None
         return Compared(
             arm=arm, pairs=len(known), mean=mean, difference=difference, reason=refusal or few
