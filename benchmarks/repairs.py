@@ -128,7 +128,11 @@ def table(title: str, rows: Iterable[Row]) -> Iterator[str]:
         f"and {sum(bool(r.restored) for r in edited)} are restored by it; a random edit restores "
         f"{sum(r.lucky for r in apart)} times of {sum(r.tries for r in apart)}."
     )
-    reasons = [f"- {r.twin.partition('/')[2]}: {' · '.join(r.refused)}" for r in apart if r.restored is None]  # fmt: skip
+    reasons = [
+        f"- {r.twin.partition('/')[2]}: {' · '.join(r.refused)}"
+        for r in apart
+        if r.restored is None and r.refused
+    ]
     yield from ("", "Refused:", "", *reasons) if reasons else ()
 
 
