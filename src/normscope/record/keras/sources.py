@@ -37,14 +37,12 @@ AHEAD = 4096  # sizes of batches that are remembered
 SECONDS = 2.0  # for reading a pipeline again
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class OneBatch:
     """The source of data of `train_on_batch`."""
 
     batch_size: int
     inputs: tuple[Any, ...]
-    partial_batch_size: int | None = None
-    num_batches: int = 1
 
 
 class Sources:
@@ -66,6 +64,8 @@ class Sources:
         adapter = getattr(loop.iterator, "data_adapter", None)
         if adapter is None:
             return loop.size
+        if isinstance(adapter, OneBatch):
+            return adapter.batch_size
         try:
             size, batches = adapter.batch_size, adapter.num_batches
             partial = adapter.partial_batch_size if size else None
