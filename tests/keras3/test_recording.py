@@ -231,3 +231,54 @@ def test_the_callback(tmp_path: Path) -> None:
     assert diagnosis.recording.steps == 48
     assert diagnosis.verdict.primary == "NS201"
     assert "momentum=0.1" in diagnosis.findings[0].message
+
+
+class Own(layers.BatchNormalization):
+    """All by itself; it may forget to keep its averages."""
+
+    def __init__(self, keeps: bool, **words: Any) -> None:
+        super().__init__(**words)
+        self.keeps = keeps
+
+    def call(self, x: Any, training: Any = None) -> Any:
+        if not training:
+            return (x - self.moving_mean) * keras.ops.rsqrt(self.moving_variance + 1e-3)
+        mean, var = keras.ops.moments(x, axes=0)
+        if self.keeps:
+            self.moving_mean.assign(0.9 * self.moving_mean + 0.1 * mean)
+            self.moving_variance.assign(0.9 * self.moving_variance + 0.1 * var)
+        return (x - mean) * keras.ops.rsqrt(var + 1e-3)
+
+
+class Through(layers.BatchNormalization):
+    """With a call of its own around Keras'."""
+
+    def call(self, x: Any, training: Any = None) -> Any:
+        return super().call(2 * x, training=training)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_norms_with_a_call_of_their_own(recorded, keeps: bool) -> None:
+    def script() -> None:
+        model = keras.Sequential(
+            [
+                keras.Input((5,)),
+                Own(keeps, center=False, scale=False),
+                layers.Dense(4),
+                Through(momentum=0.8),
+                layers.Dense(2),
+            ]
+        )
+        model.compile("adam", LOSS)
+        model.fit(X, Y, batch_size=32, epochs=2, verbose=0)
+        model.evaluate(X, Y, verbose=0)
+
+    r = recorded(script)
+    own, through = r.layers.values()
+    assert (own.updates, own.fresh_at_end) == (6 * keeps, not keeps)
+    assert through.updates == 6
+    trained = [c for _, _, c in r.calls(own.id, "training")]
+    assert [(c.batch_stats, c.updates, c.momentum) for c in trained] == [(True, keeps, None)]
+    assert [c.momentum for _, _, c in r.calls(through.id, "training")] == pytest.approx([0.2])
+    assert {c.batch_stats for _, _, c in r.calls(own.id, "inference")} == {False}
+    assert r.events_of("observer-error") == []

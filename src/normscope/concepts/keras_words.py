@@ -108,7 +108,7 @@ _TABLE: tuple[tuple[str, str | Callable[[Match[str]], str]], ...] = (
     (r"built anew in every forward\b", "built anew in every call"),
     (r", or set `requires_grad_\(False\)`", ", or set `trainable = False`"),
     (r"require gradients but", "are trainable but"),
-    (r"Pass the buffers in training too", "Pass `training=True` in training"),
+    (r"Pass the buffers in training too", "Assign the new averages in training, or pass `training=True` there"),
     (r"the layer's own buffers", "the layer's own variables"),
     (r"average the buffers too", "average the moving statistics too"),
     (r"\bbuffers\b", "moving statistics"),

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from keras.src import backend as keras_backend
 
 from normscope.record.guard import guarded
@@ -15,20 +16,41 @@ from normscope.record.keras.outermost import flag
 if TYPE_CHECKING:
     from normscope.record.keras.observer import Observer
 
-# Layers that the probes ask with their batch's statistics, by id; and who wants to see what enters them.
-forced: set[int] = set()
-listeners: list[Callable[[Any, Any, Any], None]] = []
-
 
 class NormCalls:
     """Entry points of the `call` methods of norm layers."""
 
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
+        self._noted = 0
+        # Whether a training call moved the statistics, of layers with a call of their own.
+        self._moves: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 
     @guarded
-    def note(self, layer: Any, x: Any, training: Any, mask: Any) -> None:
-        """A norm layer is about to run."""
+    def before(self, layer: Any, training: Any) -> tuple[int, Any]:
+        """A subclass runs its own `call`: what tells afterwards whether it called Keras', and moved its statistics."""
+        kept = statistics_of(layer)
+        unknown = layer not in self._moves and not self.observer.forwards.traced
+        if kept is None or not (unknown and flag(training) and layer.trainable):
+            return self._noted, None
+        return self._noted, self.observer.backend.read(kept[0])
+
+    @guarded
+    def after(self, layer: Any, x: Any, training: Any, before: tuple[int, Any] | None) -> None:
+        """It ran. What Keras' own `call` did inside is noted already."""
+        if before is None:
+            return
+        noted, mean = before
+        if noted != self._noted:
+            return
+        if mean is not None and (kept := statistics_of(layer)) is not None:
+            self._moves[layer] = not np.array_equal(self.observer.backend.read(kept[0]), mean)
+        self.note(layer, x, training, True)
+
+    @guarded
+    def note(self, layer: Any, x: Any, training: Any, own: bool = False) -> None:
+        """A norm layer is about to run; one with a call of its `own` did, and by which weight it averages is not known."""
+        self._noted += 1
         outermost = self.observer.forwards
         forward = outermost.current
         if forward is None or keras_backend.in_symbolic_scope():
@@ -42,13 +64,12 @@ class NormCalls:
             found = self.observer.registry.find(
                 forward.root, layer, self.observer.built_at.get(layer)
             )
-        del mask
         batch = found.record.kind == "batch"
         by_batch = batch and flag(training) and layer.trainable
-        updates = by_batch and statistics_of(layer) is not None
+        updates = by_batch and statistics_of(layer) is not None and self._moves.get(layer, True)
         scale = scale_of(layer)
         samples, values = _sizes(layer, x, found.record.kind)
-        alpha = alpha_of(layer) if batch else 0.1
+        alpha = None if own else alpha_of(layer) if batch else 0.1
         if updates and not outermost.traced:
             found.alpha = alpha
             found.record.updates += 1

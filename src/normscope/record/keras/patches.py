@@ -18,7 +18,6 @@ from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.trainers.epoch_iterator import EpochIterator
 
 from normscope.record.keras import backends, live
-from normscope.record.keras.calls import forced, listeners
 from normscope.record.keras.loops import PHASES
 from normscope.record.keras.norms import KINDS
 
@@ -33,7 +32,7 @@ def install() -> None:
     compiling = backends.current().compiling
     _wrap(keras.Layer, "__call__", functools.partial(_layer, compiling=compiling))
     _wrap(keras.Layer, "stateless_call", functools.partial(_stateless, compiling=compiling))
-    _wrap(keras.Layer, "__new__", _made)
+    _wrap(keras.Layer, "__new__", functools.partial(_made, compiling=compiling))
     for kind in KINDS:
         _wrap(kind, "call", functools.partial(_norm, compiling=compiling))
     _wrap(BaseOptimizer, "apply", functools.partial(_apply, compiling=compiling))
@@ -109,34 +108,56 @@ def _stateless(call: Method, compiling: Callable[[], bool]) -> Method:
 def _norm(call: Method, compiling: Callable[[], bool]) -> Method:
     cell = live.observer
 
-    def note(self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        x = args[0] if args else kwargs.get("inputs")
-        training = args[1] if len(args) > 1 else kwargs.get("training")
-        mask = args[2] if len(args) > 2 else kwargs.get("mask")
-        if (observer := cell[0]) is not None and observer.inside:
-            observer.calls.note(self, x, training, mask)
-        for listen in listeners:
-            listen(self, x, mask)
-
     def call_(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if compiling():
-            return call(self, *args, **kwargs)
-        if cell[0] is not None or listeners:
-            note(self, args, kwargs)
-        if id(self) in forced:  # a probe asks
-            args, kwargs = args[:1], {**kwargs, "training": True}
+        if not compiling() and (observer := cell[0]) is not None and observer.inside:
+            x, training = _read(args, kwargs)
+            observer.calls.note(self, x, training)
         return call(self, *args, **kwargs)
 
     return call_
 
 
-def _made(new: Method) -> Method:
+def _own(call: Method, compiling: Callable[[], bool]) -> Method:
+    """The `call` of a subclass, which may do all by itself."""
+    cell = live.observer
+
+    def call_(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if compiling() or (observer := cell[0]) is None or not observer.inside:
+            return call(self, *args, **kwargs)
+        x, training = _read(args, kwargs)
+        before = observer.calls.before(self, training)
+        result = call(self, *args, **kwargs)
+        observer.calls.after(self, x, training, before)
+        return result
+
+    return call_
+
+
+def _read(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """The input of a norm and its flag."""
+    x = args[0] if args else next(iter(kwargs.values()), None)
+    return x, args[1] if len(args) > 1 else kwargs.get("training")
+
+
+def _wrap_own(cls: type[Any], compiling: Callable[[], bool]) -> None:
+    """Wrap each `call` between a subclass and the norm of Keras' own, once."""
+    for owner in cls.__mro__:
+        if owner in KINDS:
+            return
+        if "call" in vars(owner) and not hasattr(owner.call, "_normscope"):
+            _wrap(owner, "call", functools.partial(_own, compiling=compiling))
+            vars(owner)["call"]._normscope = True
+
+
+def _made(new: Method, compiling: Callable[[], bool]) -> Method:
     cell, kinds = live.observer, tuple(KINDS)
 
     def __new__(cls: type[Any], *args: Any, **kwargs: Any) -> Any:  # noqa: N807
         made = new(cls, *args, **kwargs)
         # Keras reads the signatures of `__init__`, which therefore stays what it is.
         if issubclass(cls, kinds) and (observer := cell[0]) is not None:
+            if cls not in KINDS:
+                _wrap_own(cls, compiling)
             observer.made(made)
         return made
 
