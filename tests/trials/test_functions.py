@@ -75,6 +75,14 @@ def test_a_crash_and_divergence_are_results():
     assert arms["momentum:1"].runs[0].reason == "diverged at step 1"
 
 
+def test_an_exit_of_the_function_ends_its_run_alone():
+    def leaves() -> float:
+        raise SystemExit(3)
+
+    with pytest.raises(NormscopeError, match="gave no metric: crashed: SystemExit: 3"):
+        normscope.trials.compare(leaves, "group")
+
+
 def test_the_first_call_must_give_a_number():
     def fails() -> float:
         raise RuntimeError("no data")

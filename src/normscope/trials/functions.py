@@ -103,7 +103,7 @@ def run_once(
             returned = train()
     except outcome.NotApplicable as reason:
         return _with(run, told, began, status="not-applicable", reason=str(reason))
-    except Exception as error:  # noqa: BLE001  a crash of the user's function is a result
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a crash of the user's function is a result
         said = str(error).splitlines()
         reason = f"crashed: {type(error).__name__}: {said[0] if said else ''}".rstrip(": ")
         return _with(run, told, began, status="crashed", reason=reason)
