@@ -252,8 +252,10 @@ class Loops:
         times = max(1, int(getattr(loop.model, "steps_per_execution", 1) or 1))
         training = loop.phase == "train"
         roots = [t.forward.root for t in templates]
+        own = training and steps_of_its_own(loop.model)
         for template in templates:
-            used = template.used(stepped=training)
+            # Keras' own step takes a gradient through its one forward, whether `call` hears of training or not.
+            used = template.used(stepped=training) or (own and template.taped is None)
             for i in range(times):
                 step = observer.steps.count + (i if used else 0)
                 self.repeat(template, samples, step, loop.site, used=used, scored=not used)
