@@ -44,6 +44,10 @@ def with_layer_norm():
 def other_width():
     return keras.Sequential([block(keras.Input((224, 224, 3)), 64, layers.BatchNormalization), layers.Dense(10)])
 
+def shortcut_first():
+    image = keras.Input((32, 32, 3))
+    return keras.Model(image, layers.Add()([image, layers.Conv2D(64, 3, padding="same")(image)]))
+
 def in_a_sequential():
     return keras.Sequential([block(keras.Input((224, 224, 3)), 3, layers.BatchNormalization), layers.Dense(10)])
 """
@@ -83,6 +87,10 @@ def test_blocks(factory, kind, remarks):
         (
             "other_width",
             r"^Calling .* raised ValueError: Inputs have incompatible shapes.*blocks\.py:16\)\. .*Conv2D\(64, 1\)",
+        ),
+        (
+            "shortcut_first",
+            r"^Calling .* raised ValueError: Inputs have incompatible shapes.*Conv2D\(64, 1\)",
         ),
         (
             "in_a_sequential",

@@ -132,3 +132,15 @@ def test_models_in_the_wrong_place():
         normscope.compare_ports(original, original)
     with pytest.raises(NormscopeError, match="second model"):
         normscope.compare_ports(of_torch(original), nn.Linear(1, 1))
+
+
+def test_another_axis():
+    """PyTorch normalizes along dimension 1; a norm along Keras' rows has as many channels as there are rows."""
+    rows = keras.Sequential([layers.Input((6, 6, 8)), layers.BatchNormalization(axis=1)])
+    [finding] = normscope.compare_ports(nn.Sequential(nn.BatchNorm2d(8)), rows).findings
+    assert (finding.code, finding.severity) == ("NS705", "warning")
+    assert "(batch norm, 8 channels) there and" in finding.message
+    assert "(batch norm, 6 channels) here" in finding.message
+    first = keras.Sequential([layers.Input((8, 6, 6)), layers.BatchNormalization(axis=1)])
+    same = nn.BatchNorm2d(8, momentum=0.01, eps=1e-3)
+    assert found(nn.Sequential(same), first) == set()

@@ -7,7 +7,7 @@ import re
 _KNOWN = (
     (
         r"Inputs have incompatible shapes\. Received shapes \((?:.*, )?(\d+)\) and \((?:.*, )?(\d+)\)$",
-        " A sum takes equal shapes: bring the shortcut to {0} channels first, as by `Conv2D({0}, 1)(shortcut)`.",
+        " A sum takes equal shapes: bring the shortcut to {most} channels first, as by `Conv2D({most}, 1)(shortcut)`.",
     ),
     (
         r"Only instances of `keras\.Layer` can be added to a Sequential model\. Received: <KerasTensor",
@@ -24,5 +24,6 @@ def advice_on(told: str) -> str:
     """A sentence that begins with a space, or nothing."""
     for pattern, advice in _KNOWN:
         if found := re.search(pattern, told):
-            return advice.format(*found.groups())
+            # A shortcut has fewer channels than what is added to it, in whichever order the two are.
+            return advice.format(most=max(map(int, found.groups()), default=0))
     return ""
