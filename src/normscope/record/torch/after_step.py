@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from normscope.record.guard import guarded
+from normscope.record.torch.routine import SPACING
 
 if TYPE_CHECKING:
     from normscope.record.torch.observer import Observer
@@ -20,6 +21,7 @@ class AfterStep:
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
         self.facts_at = 1  # at powers of two: facts change early, if at all
+        self.loss_at = 0  # the step from which on the next loss is kept whatever it costs
 
     @guarded
     def step(self, optimizer: torch.optim.Optimizer | None) -> None:
@@ -41,8 +43,10 @@ class AfterStep:
         polled = observer.polling.due()
         if polled:
             books.poll()
-        if observer.scalars.due(count) and (polled or observer.schedule.affords(1e-5)):
+        surely = count >= self.loss_at and observer.schedule.budget > 0
+        if observer.scalars.due(count) and (polled or surely or observer.schedule.affords(1e-5)):
             observer.scalars.take(count, optimizer)
+            self.loss_at = count + max(1, count // SPACING)
         books.measured += perf_counter() - start
         books.flush_when_due()
         books.charge(perf_counter() - began)
