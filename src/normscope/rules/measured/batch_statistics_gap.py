@@ -37,7 +37,8 @@ def batch_statistics_gap(gap: Gap) -> Iterator[Finding]:
     It names the symptom; the cause is named by the rule that explains it, where there is one. It explains stale running
     statistics, because an average of such batches cannot be right; where those cost more than twice as much, it is an info. At two or three
     samples per batch A is itself the worst of the three (2 samples leave only the sign of their difference), so
-    silence there means nothing. Silent where A, B and C agree, and where only outputs could be compared.
+    silence there means nothing. 0 alarms in 132 seeded healthy variations (less than 2.3 % with 95 % confidence;
+    `benchmarks/calibration.py`). Silent where A, B and C agree, and where only outputs could be compared.
 
     ## References
     - Wu & Johnson, *Rethinking "Batch" in BatchNorm*, 2021, section 4. https://arxiv.org/abs/2105.07576
