@@ -44,9 +44,7 @@ class Routine:
         self.latest: Forward | None = None
         self._charged = 0  # of the counted steps
         self._looked = (0, 0.0)  # step and time of the latest look
-        self._surely = (
-            0  # the step from which on the next one is recorded in full whatever it costs
-        )
+        self._surely = 0  # from that step on one is recorded in full whatever it costs
         self._streak = 0
         self._span: Span | None = None
         self._module: Callable[[], nn.Module | None] = lambda: None
