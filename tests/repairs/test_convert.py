@@ -176,6 +176,18 @@ def test_groups_that_erase_the_data_are_not_made():
             convert(model, "instance", *inputs)
 
 
+def test_a_group_has_eight_channels_where_no_number_is_asked_for():
+    """A channel to a group is instance norm, which forgets what the channels say together."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.Conv2d(16, 512, 3), nn.BatchNorm2d(512)
+    )
+    x = torch.randn(2, 3, 8, 8)
+    repaired, _, _ = convert(model, "group", x)
+    assert [m.num_groups for m in norms(repaired)] == [2, 32]
+    repaired, _, _ = convert(model, "group", x, groups=16)
+    assert [m.num_groups for m in norms(repaired)] == [16, 16]
+
+
 class Activated(nn.BatchNorm2d):
     """As in libraries that fuse dropout and activation into the norm."""
 

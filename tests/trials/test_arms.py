@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from normscope.errors import NormscopeError
-from normscope.trials.arms import AS_IS, Arm, arms_of, drawn, usual_groups
+from normscope.repairs.conversion.groups import usual_groups
+from normscope.trials.arms import AS_IS, Arm, arms_of, drawn
 
 
 def names(text: str) -> list[str]:

@@ -127,15 +127,6 @@ def _fits(name: str, value: float) -> bool:
     )
 
 
-def usual_groups(channels: int) -> int:
-    """Of group norm where no number is asked for: at most 32, of 8 channels or more.
-
-    On ImageNet 8 to 64 channels in a group do equally well, with 2 the error is 1 point higher, and with one, which is instance norm,
-    4 points (Wu & He 2018, table 3, https://arxiv.org/abs/1803.08494).
-    """
-    return min(32, max(1, channels // 8))
-
-
 def drawn(arms: Iterable[Arm], seed: int) -> Arm:
     """The arm that `random` stands for at this seed: the k-th seed takes the k-th of them, so that none is preferred."""
     others = [a for a in arms if a.kind not in (AS_IS, "random")]

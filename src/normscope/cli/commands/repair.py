@@ -67,7 +67,10 @@ def repair(
     ] = None,
     groups: Annotated[
         int | None,
-        Parameter(help="convert-group: at most so many groups, 32 by default.", show_default=False),
+        Parameter(
+            help="convert-group: at most so many groups; by default 32, of 8 channels or more.",
+            show_default=False,
+        ),
     ] = None,
     ghost_size: Annotated[
         int | None,

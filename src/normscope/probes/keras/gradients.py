@@ -54,7 +54,7 @@ def _of_torch(model: Any, batch: Kept) -> Gradient:
 
 
 def _of_tensorflow(model: Any, batch: Kept) -> Gradient:
-    import tensorflow as tf  # pyright: ignore[reportMissingImports]
+    import tensorflow as tf  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
 
     args, kwargs = arguments(model, batch)
     variables = [v.value for v in model.trainable_variables]
@@ -65,7 +65,7 @@ def _of_tensorflow(model: Any, batch: Kept) -> Gradient:
 
 
 def _of_jax(model: Any, batch: Kept) -> Gradient:
-    import jax  # pyright: ignore[reportMissingImports]
+    import jax  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
 
     args, kwargs = arguments(model, batch)
     fixed = [v.value for v in model.non_trainable_variables]

@@ -30,7 +30,7 @@ def convert(
     to: str,
     *inputs: Any,
     layers: Sequence[str] = (),
-    groups: int = 32,
+    groups: int | None = None,
     ghost_size: int = 32,
     domains: int = 2,
     trainable_affine: bool = True,
@@ -48,7 +48,8 @@ def convert(
         inputs: what the model is called with. With it the positions of each layer are known, a forward pass verifies that no old
             layer is called, and the certificate measures what changed.
         layers: paths or prefixes of paths; default: all batch norms.
-        groups: of a group norm, at most; fewer where they do not divide the channels or would hold under 8 values.
+        groups: of a group norm, at most; fewer where they do not divide the channels or would hold under 8 values. By default 32,
+            or as many as leave 8 channels in each.
         ghost_size: samples whose statistics a ghost batch norm takes together.
         domains: of a domain batch norm.
         trainable_affine: whether γ and β of frozen norms learn on.

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from normscope import nn as layers
 from normscope.errors import NormscopeError
 from normscope.record.torch.norms import is_fresh
-from normscope.repairs.conversion.groups import LEAST, USUAL, groups_for
+from normscope.repairs.conversion.groups import LEAST, groups_for
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -23,7 +23,7 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 class Wish:
     """The options of a conversion."""
 
-    groups: int = USUAL
+    groups: int | None = None
     ghost_size: int = 32
     domains: int = 2
     trainable_affine: bool = True

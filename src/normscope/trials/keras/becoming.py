@@ -13,7 +13,6 @@ import keras
 
 from normscope.errors import NormscopeError
 from normscope.repairs.conversion.groups import LEAST, groups_for
-from normscope.trials.arms import usual_groups
 from normscope.trials.keras.norms import Instead, Original
 from normscope.trials.outcome import give_up
 
@@ -142,7 +141,7 @@ def _counterpart(layer: Any, shape: Sequence[int | None], kind: str, groups: int
             )
         return _built(keras.layers.GroupNormalization(groups=channels, **words), shape)
     try:
-        fit = groups_for(channels, positions, groups or usual_groups(channels))
+        fit = groups_for(channels, positions, groups or None)
     except NormscopeError as reason:
         give_up(str(reason))
     return _built(keras.layers.GroupNormalization(groups=fit, **words), shape)

@@ -16,8 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from normscope.errors import NormscopeError
 from normscope.nn import BatchRenorm, FrozenBatchNorm, GhostBatchNorm
 from normscope.repairs.conversion.besides import besides
+from normscope.repairs.conversion.groups import usual_groups
 from normscope.repairs.conversion.targets import take_over
-from normscope.trials.arms import usual_groups
 from normscope.trials.outcome import give_up
 from normscope.trials.patches import Patches
 from normscope.trials.torch.becoming import PUT_THERE, become, put_there
