@@ -183,9 +183,9 @@ def test_a_group_has_eight_channels_where_no_number_is_asked_for():
     )
     x = torch.randn(2, 3, 8, 8)
     repaired, _, _ = convert(model, "group", x)
-    assert [m.num_groups for m in norms(repaired)] == [2, 32]
+    assert [repaired[i].num_groups for i in (1, 3)] == [2, 32]
     repaired, _, _ = convert(model, "group", x, groups=16)
-    assert [m.num_groups for m in norms(repaired)] == [16, 16]
+    assert [repaired[i].num_groups for i in (1, 3)] == [16, 16]
 
 
 class Activated(nn.BatchNorm2d):
