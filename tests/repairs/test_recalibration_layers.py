@@ -65,6 +65,8 @@ def test_layers_whose_tracking_was_switched_off_are_frozen():
     paths, left = recomputed(model=model)
     assert paths == ["backbone.5", "head.0"]
     assert "track_running_stats was set to False" in left["backbone.1"]
+    paths, _ = recomputed(model=model, layers=["backbone.1"])
+    assert paths == ["backbone.1"]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ def user_model(model: nn.Module) -> nn.Module:
 def choose(model: nn.Module, layers: Names | None, frozen: Names) -> Chosen:
     """The batch norms whose running statistics are to be recomputed.
 
-    A layer in eval mode inside a model in train mode was frozen by the user and stays as it is, unless `layers` names it.
+    A layer in eval mode inside a model in train mode was frozen by the user and stays as it is, unless `layers` names it; so does
+    one that has buffers and does not track.
     Raises NormscopeError without any, for names that are none of the model's, and for a model that never ran.
     """
     _refuse_unmade(model)
@@ -60,7 +61,7 @@ def choose(model: nn.Module, layers: Names | None, frozen: Names) -> Chosen:
             else "not among `layers`"
             if wanted is not None and not by_name
             else "frozen: track_running_stats was set to False"
-            if not norm.track_running_stats
+            if not norm.track_running_stats and not by_name
             else "frozen: in eval mode while the model trains"
             if model.training and not norm.training and not by_name
             else ""
