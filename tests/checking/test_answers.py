@@ -72,8 +72,8 @@ class Long(nn.Module):
     def __init__(self):
         super().__init__()
         self.first = nn.Linear(8, 8, bias=False)
-        self.blocks = nn.ModuleList(nn.Linear(8, 8, bias=False) for _ in range(24))
-        self.after = nn.ModuleList(nn.BatchNorm1d(8) for _ in range(24))
+        self.blocks = nn.ModuleList(nn.Linear(8, 8, bias=False) for _ in range(36))
+        self.after = nn.ModuleList(nn.BatchNorm1d(8) for _ in range(36))
     def forward(self, x):
         x = self.first(x)
         for block, norm in zip(self.blocks, self.after):
