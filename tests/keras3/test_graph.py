@@ -298,7 +298,8 @@ def test_a_fixed_flag_is_handed_on_to_what_comes_after():
     graph = captured(model, shaped(4, 6), training=False)
     assert told(graph) == ["batch norm of the batch n", "dropout d"]
     rows = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
-    out = keras.ops.convert_to_numpy(model(rows, training=False))
+    out = model(rows, training=False)
+    out = out.detach().numpy() if hasattr(out, "detach") else np.asarray(out)
     assert 0.2 < (out == 0).mean() < 0.8
 
 

@@ -7,6 +7,7 @@ The layers stay what they are: their variables, and with them checkpoints, optim
 from __future__ import annotations
 
 import gc
+import inspect
 import sys
 import weakref
 from collections.abc import Callable
@@ -54,7 +55,7 @@ class Norms:
             return norms._instead(original, self, inputs, training, mask)
 
         patches.set(keras.layers.BatchNormalization, "call", call)
-        self._refuse_functions(patches, original.__code__.co_filename)
+        self._refuse_functions(patches, inspect.getfile(keras.layers.BatchNormalization))
 
     def missing(self) -> str:
         """Why the arm did not take hold everywhere; empty when it did."""
