@@ -74,7 +74,10 @@ def test_what_is_said_to_be_there_for_keras_is(monkeypatch: pytest.MonkeyPatch) 
 def test_keras_models_have_some_of_them() -> None:
     assert commands(finding("NS204"), finding("NS301"), framework="keras") == [
         [],
-        ["normscope repair convert-group file.py:setup -o repaired.weights.h5"],
+        [
+            "normscope repair convert-group file.py:setup -o repaired.weights.h5",
+            "normscope repair convert-renorm file.py:setup -o repaired.weights.h5",
+        ],
     ]
 
 

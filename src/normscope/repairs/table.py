@@ -80,7 +80,7 @@ def _conversion(
 ) -> tuple[str, Repair]:
     name = f"convert-{to}"
     chosen = ("layers", "calibrated", *options)
-    keras = to in ("group", "layer", "instance")
+    keras = to in ("group", "layer", "instance", "renorm")
     return name, Repair(summary, "changes-function", _rebuilding(name), chosen, rules, keras)
 
 
@@ -98,11 +98,13 @@ REPAIRS: Mapping[str, Repair] = {
         "exact",
         _rebuilding("fold-redundant-bias"),
         rules=("NS101",),
+        keras=True,
     ),
     "fold-batchnorm": Repair(
         "Put batch norms into the layers before them, for evaluation.",
         "exact",
         _rebuilding("fold-batchnorm"),
+        keras=True,
     ),
     "set-momentum": Repair(
         "Set the momentum of batch norms, or keep its window when the batch changes.",
@@ -118,6 +120,7 @@ REPAIRS: Mapping[str, Repair] = {
         _rebuilding("freeze-batchnorm"),
         ("layers", "fixed_affine"),
         ("NS403",),
+        keras=True,
     ),
     **dict(
         (
@@ -151,6 +154,7 @@ REPAIRS: Mapping[str, Repair] = {
         "changes-function",
         _rebuilding("remove-batchnorm"),
         rules=("NS606",),
+        keras=True,
     ),
     "move-before-addition": Repair(
         "Move batch norms from behind a residual addition to the end of the branch.",
