@@ -25,13 +25,13 @@ from worker import WARM_UP
 from normscope.record.store import load
 
 HERE = Path(__file__).resolve().parent
-# Steps in a block, and rounds: about a quarter of a second a block on two cores.
+# Steps in a block, and rounds: half a second a block and more, and ten seconds of training at the least, for what comes once is a part of it.
 PLAN = {
-    "MLP 32-64-10": (2000, 12),
-    "MLP 784-256-10": (500, 12),
+    "MLP 32-64-10": (2000, 24),
+    "MLP 784-256-10": (500, 24),
     "CNN 32×32": (20, 12),
     "ResNet-18 64×64": (3, 10),
-    "ResNet-50 64×64": (4, 10),
+    "ResNet-50 64×64": (4, 20),
 }
 ARMS = {"unobserved": None, "default": "1%", "every step": "100000000000%"}
 HEAD = (
