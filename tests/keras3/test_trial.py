@@ -433,7 +433,7 @@ SCRIPT = """
 @pytest.mark.parametrize(
     ("backend", "arms"),
     [
-        ("torch", "group,batch:8"),
+        pytest.param("torch", "group,batch:8", marks=pytest.mark.slow),
         pytest.param("torch", "momentum:0.5,lr:x0.3,renorm", marks=pytest.mark.slow),
         pytest.param("jax", "group,momentum:0.5,lr:x0.3,batch:8,renorm", marks=pytest.mark.slow),
         pytest.param(
