@@ -12,6 +12,7 @@ from torch import nn
 from normscope.probes.replay import replay
 from normscope.record.recording import Model
 from normscope.record.torch.batches import Kept, KeptBatches
+from normscope.record.torch.outermost import Outermost
 from normscope.record.torch.roots import Root
 from record.conftest import Observed, Observing
 from record.loops import Net, batch, evaluate, sgd, single, train
@@ -270,3 +271,51 @@ def test_a_look_before_the_step_does_not_take_its_place(observed: Observing) -> 
             net(batch(8)[0])  # with gradients, but no backward
             train(net, optimizer, 1)
     assert [(b.samples, b.step) for b in kept(run)] == [(16, 0), (16, 1), (16, 2)]
+
+
+def test_a_known_loop_keeps_inputs_without_being_recorded(
+    observed: Observing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded: list[int] = []
+    run_in_full = Outermost.run
+    monkeypatch.setattr(
+        Outermost, "run", lambda self, *a: (recorded.append(1), run_in_full(self, *a))[1]
+    )
+    with observed(budget=0.0) as run:
+        run.observer.schedule.charge(1.0, measuring=True)  # an empty purse
+        net = single()
+        train(net, sgd(net), 200)
+    assert len(recorded) < 10
+    steps = [b.step for b in kept(run)]
+    assert len(steps) == len(set(steps)) >= 30
+    assert all(b.target is not None and b.direct for b in kept(run))
+
+
+def test_a_copied_input_whose_forward_raises_or_goes_unused_is_not_kept(
+    observed: Observing,
+) -> None:
+    class Picky(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x[0, 0] == 7:
+                raise LookupError
+            return super().forward(x)
+
+    with observed(budget=0.0) as run:
+        run.observer.schedule.charge(1.0, measuring=True)
+        net = Picky(*single())
+        optimizer = sgd(net)
+        for i in range(28):
+            x, y = batch()
+            x[0, 0] = {10: 7, 20: 8}.get(i, 0)
+            optimizer.zero_grad()
+            try:
+                out = net(x)
+            except LookupError:
+                continue
+            if i == 20:
+                continue
+            F.cross_entropy(out, y).backward()
+            optimizer.step()
+    marks = [float(b.args[0][0, 0]) for b in kept(run)]
+    assert len(marks) >= 24
+    assert set(marks) == {0.0}

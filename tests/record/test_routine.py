@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from normscope.record.recording import Recording
+from normscope.record.torch.batches import FEW
 from normscope.record.torch.routine import Routine
-from record.conftest import Observing
+from record.conftest import Observed, Observing
 from record.loops import Net, batch, evaluate, sgd, single, train
 
 
@@ -311,6 +312,38 @@ def test_counted_or_recorded(
     now = told(run.recording)
     for name, wanted in recorded.items():
         assert now[name] == wanted, name
+
+
+def copied(run: Observed) -> dict[str, Any]:
+    """By the input of each batch that is kept: of which model, and what its output met."""
+    return {
+        str(b.args[0].tolist()): (n, b.loss, b.direct, b.output, str(b.target))
+        for n, kept in run.observer.kept.batches.items()
+        for b in kept
+    }
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.__name__)
+def test_the_same_batches_are_kept_of_counted_steps(
+    observed: Observing, monkeypatch: pytest.MonkeyPatch, script: Callable[[], None]
+) -> None:
+    """But for one where a step is left out or a forward raises: whose turn it is differs then."""
+    torch.manual_seed(3)
+    with observed() as run:
+        script()
+    recorded = copied(run)
+
+    counted: list[int] = []
+    monkeypatch.setattr(Routine, "_repeats", noting(counted, Routine._repeats))
+    torch.manual_seed(3)
+    with observed(budget=0.0) as run:
+        run.observer.schedule.charge(1.0, measuring=True)
+        script()
+    assert len(counted) >= 4
+    found = copied(run)
+    same = found.keys() & recorded.keys()
+    assert len(same) >= min(len(recorded), FEW) - 4
+    assert {k: found[k] for k in same} == {k: recorded[k] for k in same}
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from normscope.repairs.source.patch import diff
 
 from .cases import Case
 from .recalibrated import has_call, with_call
-from .warm import _read_nothing, execute
+from .warm import ALL, _read_nothing, execute
 
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[-+]?\d+)?|\bnan\b", re.IGNORECASE)
 CLOSE = 0.05  # of the healthy figure
@@ -250,8 +250,8 @@ def _watched(script: Path, record: Path) -> tuple[str, str]:
     warnings.resetwarnings()  # pytest makes errors of them
     printed, error = io.StringIO(), ""
     store = Store.create(record)
-    observer = observe(store, budget=1.0)
-    keras_observer = observe_keras(store, budget=1.0, keep_bytes=64 << 20, steps=None)
+    observer = observe(store, budget=ALL)
+    keras_observer = observe_keras(store, budget=ALL, keep_bytes=64 << 20, steps=None)
     try:
         with redirect_stdout(printed), redirect_stderr(io.StringIO()):
             execute(script)

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .cases import Case, cases
-from .warm import Outcome, run_all, warm
+from .warm import ALL, Outcome, run_all, warm
 
 NOTHING = "-"
 
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.twins.runner", description=__doc__)
     parser.add_argument("--only", default="", help="a rule code or its beginning")
     parser.add_argument("--jobs", type=int, default=1, help="scripts at the same time")
-    parser.add_argument("--budget", type=float, default=1.0, help="share of a script's time")
+    parser.add_argument("--budget", type=float, default=ALL, help="share of a script's time")
     parser.add_argument("--results", type=Path, help="a line for each script; those in it stay")
     options = parser.parse_args(argv)
     chosen = cases(options.only)

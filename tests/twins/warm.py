@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+ALL = 1e9  # a budget under which nothing is left out
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -73,7 +75,7 @@ def warm() -> None:
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
 
 
-def run_all(paths: Iterable[Path], jobs: int = 1, budget: float = 1.0) -> Iterator[Outcome]:
+def run_all(paths: Iterable[Path], jobs: int = 1, budget: float = ALL) -> Iterator[Outcome]:
     """Outcomes in the order in which the scripts end. `budget`: share of a script's time that observing may take.
 
     By default all that can be seen is looked at: how busy the machine is must not decide a test.

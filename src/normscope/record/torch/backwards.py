@@ -73,20 +73,21 @@ class Backwards:
         forward.used = True
         observer = self.observer
         observer.steps.trained = True
-        root, kept = forward.root, observer.kept
+        root = forward.root
         if root.shares:
             observer.registry.claim(root)
         if forward.kept is not None:
-            models = sum(
-                1
-                for r in observer.registry.roots
-                if (r.layers or r.own) and r.record.id in kept.batches
-            )
-            kept.keep(root, forward.kept, max(1, models))
+            self.keep(forward)
             if observer.losses.awaiting is forward:
                 observer.losses.awaiting = None
-            forward.kept = None
         self.hold(root)
+
+    def keep(self, forward: Forward) -> None:
+        """Keep the input of a forward that a backward used."""
+        kept, roots = self.observer.kept, self.observer.registry.roots
+        models = sum(1 for r in roots if (r.layers or r.own) and r.record.id in kept.batches)
+        kept.keep(forward.root, forward.kept, max(1, models))
+        forward.kept = None
 
     def hold(self, root: Root) -> None:
         """Keep the models trained last, and copies of them that are evaluated, alive for the probes at the end, within a bound on their size."""

@@ -30,6 +30,7 @@ from normscope.record.torch.books import Books
 from normscope.record.torch.calls import NormCalls
 from normscope.record.torch.capturing import GraphCapture
 from normscope.record.torch.checkpoints import Checkpoints
+from normscope.record.torch.copies import Copies
 from normscope.record.torch.gradients import GradientSeries
 from normscope.record.torch.losses import Losses
 from normscope.record.torch.norm_functions import NormFunctions
@@ -73,6 +74,7 @@ class Observer(Pulse):
         self.steps = Steps(self)
         self.per_call = PerCall(self)
         self.routine = Routine(self)
+        self.copies = Copies(self)
         self.books = Books(self)
         self.places = Places(self)
         self.registry.on_root.append(self.places.model)

@@ -152,7 +152,7 @@ def _other_norm(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
 def _loss(original: Callable[..., Any], name: str) -> Callable[..., Any]:
     def loss(input: Any, target: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002
         observer = None if is_dynamo_compiling() else live.observer[0]
-        if observer is not None and not observer.open and not is_compiling():
+        if observer is not None and (not observer.open or observer.copying) and not is_compiling():
             observer.losses.loss(name, input, target, args, kwargs)
         return original(input, target, *args, **kwargs)
 

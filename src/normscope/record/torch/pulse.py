@@ -17,6 +17,8 @@ class Pulse:
 
     __slots__ = (
         "call",  # what runs each module call from outside any module
+        "copy_at",  # the next counted forward from that step on has its input copied
+        "copying",  # that of the open one was
         "count",  # steps
         "counted",  # those of them that the recording does not hold yet
         "full_at",  # the next forward from that step on is recorded in full
@@ -33,5 +35,6 @@ class Pulse:
         self.call: Callable[..., Any]  # set once there is one
         self.count = self.counted = self.look_at = self.sample_at = 0
         self.full_at: float = math.inf
-        self.inside = self.quiet = self.open = self.used = False
+        self.copy_at: float = math.inf
+        self.inside = self.quiet = self.open = self.used = self.copying = False
         self.stepping: list[int] = []

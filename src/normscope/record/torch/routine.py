@@ -10,6 +10,7 @@ recorded in full, and a forward that no backward followed is put right as infere
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from sys import _getframe
 from time import perf_counter
@@ -124,14 +125,19 @@ class Routine:
         if not known:
             return observer.forwards.run(original, module, args, kwargs, frame)
         observer.open, observer.used = True, False
+        if copied := observer.count >= observer.copy_at:
+            observer.copies.take(self._template, args, kwargs)
         observer.inside = observer.quiet = True
         try:
-            return original(module, *args, **kwargs)
+            out = original(module, *args, **kwargs)
         except BaseException:
-            observer.open = False
+            observer.open = observer.copying = False
             raise
         finally:
             observer.inside = observer.quiet = False
+        if copied:
+            observer.copies.ran(out)
+        return out
 
     def _repeats(self, module: nn.Module, args: tuple[Any, ...]) -> bool:
         """Whether this call from the known line is one more of the same, and may be counted instead of recorded."""
@@ -168,38 +174,26 @@ class Routine:
 
         A look takes a microsecond, so that very short steps share one.
         """
+        observer, now = self.observer, perf_counter()
+        observer.copies.done(used=True)
         if not self.active or self._template is None:
             return
-        observer, now = self.observer, perf_counter()
         self._charge()
         wanted = observer.per_call.due() or observer.schedule.affords_books(self.cost)
         count = observer.count
         if wanted or (count >= self._surely and observer.schedule.budget > 0):
             wanted, self._surely = True, count + max(1, count // SPACING)
-        batch_at = self._next_batch(count)
-        observer.full_at = 0 if wanted else batch_at
+        observer.full_at = 0 if wanted else math.inf
+        observer.copy_at = copy_at = observer.copies.next(self._template, count)
         before, then = self._looked
         self._looked = (count, now)
         steps = 1
         if count > before and not observer.polling.due(peek=True):
             steps = int(PAUSE * (count - before) / max(now - then, 1e-9))
         look_at = min(count + min(max(steps, 1), MOST_STEPS), observer.after_step.facts_at)
-        if batch_at > count:  # infinite when none is wanted
-            look_at = int(min(look_at, batch_at))
+        look_at = int(min(look_at, max(copy_at, count + 1)))  # `copy_at` may be infinite
         look_at = min(look_at, self._surely) if self._surely > count else look_at
         observer.look_at = look_at if observer.limit is None else min(look_at, observer.limit)
-
-    def _next_batch(self, step: int) -> float:
-        """The first step whose input is to be kept: recording a step in full for it must be worth its cost."""
-        kept, schedule = self.observer.kept, self.observer.schedule
-        assert self._template is not None
-        root = self._template.root
-        if kept.due(root, step) and not kept.lacks(root):
-            if schedule.affords_batch(self.cost, step):
-                schedule.keeping += self.cost
-            else:
-                kept.skip(root, step)
-        return kept.next_due(root)
 
     def _charge(self) -> None:
         """Charge the counted steps that were not charged yet."""
@@ -232,6 +226,7 @@ class Routine:
         """The loop does something else: put right what was counted, and learn anew."""
         self.settle()
         observer = self.observer
+        observer.copies.done(used=observer.used)
         if observer.open and self._template is not None:
             t = self._template
             forward = Forward(t.root, t.training, observer.count, observer.activity, t.site)
