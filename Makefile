@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A process of tests for each core; a file's tests share what they set up.
+TESTS := $(BIN)/python -m pytest -q -n auto --dist loadfile
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -15,10 +17,10 @@ demo: $(VENV)/.demo ## a faulty training script: diagnosis, repair, proof (about
 	$(BIN)/normscope demo --output out
 
 test: check ## style, types, layers of imports, documentation, and every test that is not slow
-	$(BIN)/python -m pytest -q
+	$(TESTS)
 
 test-all: $(VENV)/.all check ## the same with the slow tests
-	$(BIN)/python -m pytest -q -m ""
+	$(TESTS) -m ""
 
 check: $(VENV)/.dev ## all but the tests
 	$(BIN)/ruff check

@@ -41,6 +41,7 @@ MAKERS: dict[str, Callable[[int], nn.Module]] = {
 }
 every = pytest.mark.parametrize("name", MAKERS)
 LENGTH = 24
+EVERYTHING = 1e9  # a budget under which nothing is thinned
 
 
 class Plain(nn.BatchNorm1d):
@@ -146,7 +147,7 @@ def test_a_healthy_run_stays_healthy_and_every_batch_is_counted_once(
 ) -> None:
     model, data = made(name)
     path = tmp_path / "run.nscope"
-    with normscope.watch(model, record=path):
+    with normscope.watch(model, record=path, budget=EVERYTHING):
         train(model, data)
     recording = load(path)
     diagnosis = diagnose(recording)
@@ -171,7 +172,7 @@ def test_a_healthy_run_stays_healthy_and_every_batch_is_counted_once(
 def test_what_is_wrong_with_them_is_found(norm: Any, code: str, tmp_path: Path) -> None:
     path = tmp_path / "run.nscope"
     model = Net(norm)
-    with normscope.watch(model, record=path):
+    with normscope.watch(model, record=path, budget=EVERYTHING):
         train(model, batches(padded=False), epochs=2)
     (found,) = [f for f in diagnose(load(path)).findings if f.severity != "info"]
     assert (found.code, found.layers) == (code, ("norm", "other"))
@@ -195,7 +196,7 @@ def test_padding_is_measured_where_it_enters_statistics_and_only_there(
 ) -> None:
     model, data = made(name)
     path = tmp_path / "run.nscope"
-    with normscope.watch(model, record=path):
+    with normscope.watch(model, record=path, budget=EVERYTHING):
         train(model, data, epochs=3)
     answers = load(path).measurements.get("padding", [])
     assert sum(len(a.layers) for a in answers) == polluted

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,10 +17,7 @@ def literature():
     module = importlib.util.module_from_spec(spec)
     sys.modules["literature"] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield module
-    torch.set_num_threads(threads)
     del sys.modules["literature"]
 
 

@@ -12,14 +12,6 @@ import normscope
 from probing.digits import TRAIN, contrast, data, grouped, net, noisy, setup, shuffled, trained
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def answers(made, *names):
     return normscope.probe(made, *names).recording.measurements
 

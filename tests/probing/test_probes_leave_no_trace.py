@@ -11,16 +11,7 @@ from torch import nn
 from normscope.probes.setup import Setup, prepared
 from normscope.probing.questions import QUESTIONS
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ("coupling", "domain", "noise", "signal")
-
-
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Net(nn.Module):

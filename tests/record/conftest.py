@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-import torch
 
 from normscope import live
 from normscope.record.recording import Recording
@@ -35,11 +34,7 @@ Observing = Callable[..., AbstractContextManager[Observed]]
 
 @pytest.fixture(autouse=True)
 def _alone() -> Iterator[None]:
-    torch.manual_seed(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # on models this small, threads only wait for each other
     yield
-    torch.set_num_threads(threads)
     current.observer[0] = None
 
 

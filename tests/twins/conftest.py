@@ -16,13 +16,14 @@ from twins.warm import Outcome
 Outcomes = Callable[[Path], Outcome]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def outcome_of(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
     """A warm process of its own, one script a core: this one may have run autograd, whose threads do not survive a fork.
 
-    It is told all chosen scripts at once and answers in the order in which they end.
+    It is told all scripts of a file of tests at once and answers in the order in which they end.
     """
-    chosen = dict.fromkeys(path for i in request.session.items if (path := _script_of(i)))
+    mine = [i for i in request.session.items if i.path == request.path]
+    chosen = dict.fromkeys(path for i in mine if (path := _script_of(i)))
     command = [sys.executable, "-m", "tests.twins.warm", str(os.cpu_count() or 1)]
     known: dict[Path, Outcome] = {}
     with subprocess.Popen(
