@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import pytest
+
 from normscope.record.store import load
 
 TRAIN = """
@@ -56,3 +58,26 @@ def test_an_exception_is_recorded(desk):
     assert recording.status == "exception ValueError: no more data"
     [crash] = recording.events_of("crash")
     assert (crash.step, crash.detail) == (4, "ValueError: no more data")
+
+
+@pytest.mark.parametrize(
+    "first", ["from normscope import watch", "from normscope.nn import BatchRenorm"]
+)
+def test_a_script_that_imports_normscope_before_torch_is_observed(desk, first):
+    desk.write(
+        "train.py",
+        f"""
+{first}
+import torch
+net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 2))
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+for _ in range(5):
+    optimizer.zero_grad()
+    net(torch.randn(16, 4)).square().sum().backward()
+    optimizer.step()
+""",
+    )
+    assert desk.observed("train.py").returncode == 0
+    recording = load(desk.folder / "train.nscope")
+    assert not recording.events_of("observer-error")
+    assert recording.steps == 5

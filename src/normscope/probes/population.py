@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from normscope.nn import BatchRenorm, MaskedBatchNorm
+from normscope.nn.batch_renorm import BatchRenorm
+from normscope.nn.masked_batch_norm import MaskedBatchNorm
 from normscope.probes.replay import replay, set_mode
 from normscope.record.torch.batches import Kept
 

@@ -13,7 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from normscope.concepts.paths import flood
 from normscope.errors import NormscopeError
 from normscope.graph.model import Add, Affine, Graph, Node, Norm
-from normscope.nn import FrozenBatchNorm, SkipInit
+from normscope.nn.frozen_batch_norm import FrozenBatchNorm
+from normscope.nn.skip_init import SkipInit
 from normscope.probes.replay import batch_norms, to_device
 from normscope.record.torch.norms import is_fresh
 from normscope.repairs.batchnorm_folding import COMPUTED, fold

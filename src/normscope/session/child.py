@@ -66,7 +66,8 @@ class Observed:
             return
         try:
             store = self._open()
-            from normscope.live import observe
+            # Not `normscope.live`: a script may be just importing that, and PyTorch through it.
+            from normscope.record.torch import observe
             from normscope.session.tracebacks import hide_our_frames
 
             s = self._settings

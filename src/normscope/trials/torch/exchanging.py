@@ -14,7 +14,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
-from normscope.nn import BatchRenorm, FrozenBatchNorm, GhostBatchNorm
+from normscope.nn.batch_renorm import BatchRenorm
+from normscope.nn.frozen_batch_norm import FrozenBatchNorm
+from normscope.nn.ghost_batch_norm import GhostBatchNorm
 from normscope.repairs.conversion.besides import besides
 from normscope.repairs.conversion.groups import usual_groups
 from normscope.repairs.conversion.targets import take_over

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from normscope.nn import FrozenBatchNorm
+from normscope.nn.frozen_batch_norm import FrozenBatchNorm
 
 SETTLED = -1  # in the place of a count of batches: what checkpoints of a batch norm never have
 
