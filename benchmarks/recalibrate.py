@@ -1,7 +1,7 @@
 """Recalibration against `torch.optim.swa_utils.update_bn` and fvcore's `update_bn_stats`: time, and error of the statistics.
 
-The three take turns on the same model and batches in one process, one thread, in an order that changes from round to
-round. The ratio is of the processor times summed over rounds; quartiles are of the ratios of single rounds. The truth is
+All take turns on the same model and batches in one process, one thread, in an order drawn anew for every round. Ratios are of the processor times summed over rounds; quartiles are of the ratios of single rounds. Normscope takes part twice: `recalibrate`, which
+returns a certificate of what it changed, and `update_bn` of its own, which has its sibling's signature and returns nothing. The truth is
 taken in float64: a double-precision copy of the model, all values of all batches. fvcore is compared where it can be
 imported.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import copy
 import math
+import random
 import statistics
 import sys
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from torch.optim.swa_utils import update_bn
 
 from normscope.probes.population import Moments
 from normscope.repairs import recalibrate
+from normscope.repairs.recalibration import update_bn as own_update_bn
 
 HERE = Path(__file__).parent
 MARK = "<!-- figures: everything below is written by benchmarks/recalibrate.py --write -->\n"
@@ -32,14 +34,24 @@ CASES = {  # name of the model: samples, of which the last batch holds a part
     "MLP 784-256-10": 128 * 80 + 50,
     "MLP, 4 norms": 128 * 80 + 50,
     "MLP, 4 norms, own forward": 128 * 80 + 50,
+    "MLP, 4 norms, own forward, 60,000": 60_000,
     "ResNet-18 64×64": 32 * 32 + 20,
 }
+OURS = ("normscope.recalibrate", "normscope's update_bn")
 Arm = Callable[[nn.Module, list[torch.Tensor]], object]
+
+
+def recalibrated(model: nn.Module, batches: list[torch.Tensor]) -> None:
+    recalibrate(model, batches, samples=None)
+
+
+def updated(model: nn.Module, batches: list[torch.Tensor]) -> None:
+    own_update_bn(batches, model)
 
 
 def arms() -> dict[str, Arm]:
     found: dict[str, Arm] = {
-        "normscope": lambda model, batches: recalibrate(model, batches, samples=None),
+        **dict(zip(OURS, (recalibrated, updated), strict=True)),
         "update_bn": lambda model, batches: update_bn(batches, model),
     }
     try:
@@ -131,22 +143,25 @@ def measure(name: str, rounds: int) -> str:
         run(model, batches)  # warm
         wrong[tool] = errors(model, true)
     times: dict[str, list[float]] = {tool: [] for tool in tools}
-    names = [*tools]
-    for i in range(rounds):
-        for tool in names[i % len(names) :] + names[: i % len(names)]:
+    for _ in range(rounds):
+        for tool in random.sample([*tools], len(tools)):
             began = process_time()
             tools[tool](model, batches)
             times[tool].append(process_time() - began)
-    lines = []
-    for tool in tools:
-        ratios = [a / b for a, b in zip(times["normscope"], times[tool], strict=True)]
-        low, _, high = statistics.quantiles(ratios, n=4)
-        whole = sum(times["normscope"]) / sum(times[tool])
-        told = "" if tool == "normscope" else f"{whole:.3f} ({low:.3f} to {high:.3f})"
-        mean, var = wrong[tool]
-        seconds = statistics.median(times[tool])
-        lines.append(f"| {name} | {tool} | {seconds:.3f} s | {told} | {mean:.1e} | {var:.1e} |")
-    return "\n".join(lines)
+    return "\n".join(
+        f"| {name} | {tool} | {1e3 * statistics.median(times[tool]):.1f} ms | {ratio(times, OURS[0], tool)} | "
+        f"{ratio(times, OURS[1], tool)} | {wrong[tool][0]:.1e} | {wrong[tool][1]:.1e} |"
+        for tool in tools
+    )
+
+
+def ratio(times: dict[str, list[float]], one: str, other: str) -> str:
+    if other in OURS:
+        return ""
+    low, _, high = statistics.quantiles(
+        [a / b for a, b in zip(times[one], times[other], strict=True)], n=4
+    )
+    return f"{sum(times[one]) / sum(times[other]):.3f} ({low:.3f} to {high:.3f})"
 
 
 def main() -> None:
@@ -158,10 +173,11 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write benchmarks/recalibrate.md")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    random.seed(0)
     table = [
         f"{given.rounds} rounds of the ResNet, {10 * given.rounds} of each MLP; PyTorch {torch.__version__}, Python {sys.version.split()[0]}, one thread.\n",
-        "| model | | processor time | normscope's time to it | error of means, in sd | relative error of variances |",
-        "|---|---|---|---|---|---|",
+        "| model | | processor time | `recalibrate`'s time to it | its `update_bn`'s time to it | error of means, in sd | relative error of variances |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in [given.only] if given.only else CASES:
         table.append(measure(name, given.rounds * (10 if name.startswith("MLP") else 1)))

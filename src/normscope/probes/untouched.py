@@ -53,7 +53,8 @@ def _modules(model: nn.Module) -> list[Callable[[], None]]:
             for name, b in module._buffers.items()
             if isinstance(b, torch.Tensor) and not isinstance(b, UninitializedBuffer)
         }
-        undo.append(_values(values))
+        if values:
+            undo.append(_values(values))
     return undo
 
 

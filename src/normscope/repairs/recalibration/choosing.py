@@ -80,7 +80,8 @@ def choose(model: nn.Module, layers: Names | None, frozen: Names) -> Chosen:
 
 
 def _refuse_unmade(model: nn.Module) -> None:
-    tensors = [*model.parameters(), *model.buffers()]
+    held = (m for module in model.modules() for m in (module._parameters, module._buffers))
+    tensors = [t for by_name in held for t in by_name.values() if t is not None]
     if any(is_lazy(t) for t in tensors):
         raise NormscopeError(
             "The model has lazy layers that never ran, so there is nothing to recalibrate. Call it on a batch first."

@@ -21,6 +21,8 @@ from normscope.repairs.recalibration import rows
 from normscope.repairs.recalibration.choosing import is_half
 from normscope.repairs.recalibration.listening import Listener, TooFewValuesError
 
+CHECKED = 256  # batches between two looks for what is not finite
+
 
 class Collector:
     """Listens at the norms from `with` to its end; every batch is committed or taken back as a whole.
@@ -33,6 +35,8 @@ class Collector:
             rows.Rows(path, norm) if _leaves_rows(norm) and not precise else _Values(path, norm)
             for path, norm in norms.items()
         ]
+        self._pool = rows.Pool(x for x in self._listeners if isinstance(x, rows.Rows))
+        self._unchecked = 0  # batches
 
     def __enter__(self) -> Collector:
         for listener in self._listeners:
@@ -58,7 +62,10 @@ class Collector:
         for listener in self._listeners:
             full |= listener.commit()
         if full:
-            self._pooled()
+            self._pool.take()
+        self._unchecked += 1
+        if self._unchecked == CHECKED:
+            self._check()
 
     def take_back(self) -> None:
         """The batch counts nowhere, not even at the layers before the one that refused it."""
@@ -70,21 +77,27 @@ class Collector:
 
         Raises NormscopeError for statistics that are not finite.
         """
-        moments = self._pooled()
-        return moments, {x.path: x.calls for x in self._listeners if x.path in moments}
-
-    def _pooled(self) -> dict[str, Moments]:
-        rows.pool(x for x in self._listeners if isinstance(x, rows.Rows))
+        self._pool.take()
+        self._check()
+        self._pool.give()
         reached = [(x, x.moments) for x in self._listeners if x.moments is not None]
         moments = {x.path: Moments(m.count, m.mean.cpu(), m.squares.cpu()) for x, m in reached}
-        sums = [m.mean + m.squares for m in moments.values()]
+        return moments, {x.path: x.calls for x, _ in reached}
+
+    def _check(self) -> None:
+        self._unchecked = 0
+        own = [x.moments for x in self._listeners if x.moments is not None]
+        sums = [(m.mean + m.squares).cpu() for m in (*self._pool.moments, *own)]
         if sums and not bool(torch.cat(sums).isfinite().all()):
-            for (listener, _), sum_ in zip(reached, sums, strict=True):
-                _refuse_unless(sum_.isfinite(), listener)
-        return moments
+            self._pool.give()
+            for listener in self._listeners:
+                _refuse_unless_finite(listener)
 
 
-def _refuse_unless(sound: torch.Tensor, listener: Listener) -> None:
+def _refuse_unless_finite(listener: Listener) -> None:
+    if listener.moments is None:
+        return
+    sound = (listener.moments.mean + listener.moments.squares).isfinite()
     if bool(sound.all()):
         return
     channel = int((~sound).nonzero()[0, 0])
@@ -101,7 +114,6 @@ class _Values(Listener):
     def __init__(self, path: str, norm: _BatchNorm) -> None:
         super().__init__(path, norm)
         self._pending: list[Moments] = []
-        self._unchecked = 0
         self._handle: Any = None
 
     def attach(self) -> None:
@@ -129,11 +141,8 @@ class _Values(Listener):
         for moments in self._pending:
             self.pool(moments)
         self.calls += len(self._pending)
-        self._unchecked += len(self._pending)
         self._pending.clear()
-        full = self._unchecked >= rows.ENOUGH
-        self._unchecked *= not full
-        return full
+        return False
 
     def take_back(self) -> None:
         self._pending.clear()

@@ -25,7 +25,7 @@ def update_bn(
     """
     if isinstance(device, int):
         device = torch.device("cuda", device)
-    recalibrate(model, loader, samples=None, device=device)
+    recalibrate(model, loader, samples=None, device=device, compare=False)
 
 
 def update_bn_stats(

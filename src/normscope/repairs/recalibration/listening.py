@@ -30,7 +30,7 @@ class Listener:
         raise NotImplementedError
 
     def commit(self) -> bool:
-        """The batch counts. Whether it is time to pool what waits."""
+        """The batch counts. Whether there is no more room for what waits."""
         raise NotImplementedError
 
     def take_back(self) -> None:

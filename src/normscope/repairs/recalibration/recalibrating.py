@@ -42,6 +42,7 @@ def recalibrate(
     target: Callable[[Any], Any] | None = None,
     device: torch.device | str | None = None,
     ranks: Literal["all", "own"] = "all",
+    compare: bool = True,
     progress: Progress | None = None,
 ) -> Certificate:
     """Replace the running statistics of `model`'s batch norms by population statistics, in place.
@@ -70,6 +71,8 @@ def recalibrate(
         target: `target(batch)`, where it is not the one part of a batch that the model is not given.
         device: where batches go; the device of the model's first parameter by default.
         ranks: under torch.distributed, `all` pools over all ranks, each of which must call this; `own` does not.
+        compare: False leaves out what the certificate tells of outputs and layers before and after, which costs
+            four passes of eight samples.
         progress: is told the samples of each batch that has run.
 
     Raises NormscopeError, the model untouched, for batches that do not fit or hold one value per channel, an empty
@@ -92,7 +95,9 @@ def recalibrate(
         return choose(root, layers, frozen), Feed(root, forward, device, samples, batches)
 
     chosen, feed = _together(team, begun)
-    work = _Work(feed, chosen, team, exact=exact, precise=precise, progress=progress)
+    work = _Work(
+        feed, chosen, team, exact=exact, precise=precise, compare=compare, progress=progress
+    )
     score: Score | None = None
     with untouched(root):
         if loss is None:
@@ -103,7 +108,7 @@ def recalibrate(
         found.checked()
         after = work.outputs.again(feed, chosen.norms, found) if work.outputs is not None else ()
     kept = keep == "always" or (score is not None and is_better(score))
-    moved = changes(chosen.norms, found)
+    moved = changes(chosen.norms, found) if compare else ()
     if kept:
         put(chosen.norms, found)
     return Certificate(
@@ -152,10 +157,11 @@ class _Work:
         *,
         exact: bool,
         precise: bool,
+        compare: bool,
         progress: Progress | None,
     ) -> None:
         self.feed, self.norms, self.team = feed, chosen.norms, team
-        self.exact, self.precise, self.progress = exact, precise, progress
+        self.exact, self.precise, self.compare, self.progress = exact, precise, compare, progress
         self.outputs: Outputs | None = None
 
     def stream(self, loader: Loader) -> Estimate:
@@ -165,7 +171,7 @@ class _Work:
         def opened() -> Iterator[tuple[Fed, int]]:
             source = feed.of(loader)
             first = [*islice(source, 1)]
-            if first:
+            if first and self.compare:
                 self.outputs = Outputs.of(feed, self.norms, first[0][0])
             return chain(first, source)
 
@@ -188,7 +194,8 @@ class _Work:
         parts = _together(self.team, lambda: halves(batches))
         runs = [[(Fed(b.args, b.kwargs), b.samples) for b in part] for part in parts]
         whole = [(Fed(b.args, b.kwargs), b.samples) for b in batches]
-        self.outputs = Outputs.of(feed, self.norms, whole[0][0])
+        if self.compare:
+            self.outputs = Outputs.of(feed, self.norms, whole[0][0])
         if self.exact:
             one, two = (self._layer_by_layer(run) for run in runs)
             found = self._layer_by_layer(whole)

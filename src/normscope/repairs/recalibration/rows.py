@@ -12,8 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from normscope.probes.population import Moments
 from normscope.repairs.recalibration.listening import Listener, TooFewValuesError
 
-ROWS = 32  # calls for which room is made at once
-ENOUGH = 256  # calls between two poolings
+ROWS = 32  # calls for which room is made at once, and after which they are pooled: the same memory serves again and again
 ALIGNED = 64  # values: some kernels want aligned pointers
 
 
@@ -68,7 +67,7 @@ class Rows(Listener):
 
     def commit(self) -> bool:
         self._committed = len(self.counts)
-        return self._committed >= ENOUGH
+        return self._committed >= ROWS
 
     def take_back(self) -> None:
         for row in self._rows[self._committed : len(self.counts)]:
@@ -92,22 +91,60 @@ class Rows(Listener):
         return block
 
 
-def pool(layers: Iterable[Rows]) -> None:
-    """Pool the committed calls in float64 (Chan, Golub & LeVeque 1979), at once for layers whose calls had as many values each."""
-    waiting = sorted((x for x in layers if x.counts), key=Rows.kind)
-    for (_, _, counts), alike in groupby(waiting, key=Rows.kind):
-        _pool_alike([*counts], [*alike])
+class Pool:
+    """Pools what the layers wrote. Those that were called alike lie side by side in one vector, so that a layer costs little."""
+
+    def __init__(self, layers: Iterable[Rows]) -> None:
+        self._layers = tuple(layers)
+        self._found: dict[tuple[Rows, ...], Moments] = {}
+        self._wide: dict[torch.device, torch.Tensor] = {}
+
+    @property
+    def moments(self) -> list[Moments]:
+        """Of all that was taken and not given yet, each of one or several layers."""
+        return [*self._found.values()]
+
+    def take(self) -> None:
+        """Pool the committed calls; their rows are free again."""
+        waiting = sorted((x for x in self._layers if x.counts), key=Rows.kind)
+        for (_, _, counts), alike in groupby(waiting, key=Rows.kind):
+            values, layers = [*counts], (*alike,)
+            here = _moments(values, self._widened([x.taken() for x in layers]))
+            found = self._found.get(layers)
+            self._found[layers] = here if found is None else found + here
+
+    def give(self) -> None:
+        """Hand each layer its part."""
+        for layers, found in self._found.items():
+            sizes = [x.channels for x in layers]
+            parts = zip(layers, found.mean.split(sizes), found.squares.split(sizes), strict=True)
+            for layer, mean, squares in parts:
+                layer.pool(Moments(found.count, mean, squares))
+        self._found.clear()
+
+    def _widened(self, blocks: list[torch.Tensor]) -> torch.Tensor:
+        """The blocks side by side in float64, in memory that serves again: fresh pages cost more than the arithmetic."""
+        device = blocks[0].device
+        if device.type == "mps":  # has no float64
+            return torch.cat(blocks, 2).cpu().double()
+        calls, channels = blocks[0].shape[1], sum(b.shape[2] for b in blocks)
+        whole = self._wide.get(device)
+        if whole is None or whole.shape[1] < calls or whole.shape[2] < channels:
+            whole = torch.empty(2, max(ROWS, calls), channels, dtype=torch.float64, device=device)
+            self._wide[device] = whole
+        wide = whole[:, :calls, :channels]
+        at = 0
+        for block in blocks:
+            wide[:, :, at : at + block.shape[2]] = block
+            at += block.shape[2]
+        return wide
 
 
-def _pool_alike(values: list[int], layers: list[Rows]) -> None:
-    block = torch.cat([x.taken() for x in layers], 2)
-    # mps has no float64
-    means, variances = block.cpu().double() if block.device.type == "mps" else block.double()
-    counts = torch.tensor(values, dtype=torch.float64, device=means.device)
+def _moments(values: list[int], wide: torch.Tensor) -> Moments:
+    """Of all calls (Chan, Golub & LeVeque 1979); `values` per channel and call, of which `wide` has means and variances."""
+    means, variances = wide
+    counts = torch.tensor(values, dtype=torch.float64, device=wide.device)
     whole = sum(values)
     mean = counts @ means / whole
     # What is stored is the unbiased variance, squares / (count - 1).
-    squares = (counts - 1) @ variances + counts @ (means - mean).square()
-    sizes = [x.channels for x in layers]
-    for layer, m, s in zip(layers, mean.split(sizes), squares.split(sizes), strict=True):
-        layer.pool(Moments(whole, m, s))
+    return Moments(whole, mean, (counts - 1) @ variances + counts @ means.sub_(mean).square_())
