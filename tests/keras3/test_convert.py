@@ -79,3 +79,16 @@ def test_features_without_positions_are_not_normalized_alone(features, groups):
     tiny = keras.Sequential([layers.Input((4,)), layers.BatchNormalization(name="n")])
     with pytest.raises(NormscopeError, match="`n`: 4 channels at 1 position are 4 values"):
         convert(tiny, "group")
+
+
+def test_renormalizing_layers_go_on_from_the_moving_statistics():
+    model = network()
+    model.get_layer("first").moving_variance.assign(np.full(12, 4.0, "float32"))
+    copy, certificate = convert(model, "renorm")
+    assert "2 batch norms" in certificate.done
+    first = copy.get_layer("first")
+    assert np.array_equal(read(first.renorm_mean), read(first.moving_mean))
+    assert np.allclose(read(first.renorm_stddev), np.sqrt(4.0 + 1e-4))
+    x = np.random.default_rng(1).normal(size=(4, 8, 8, 3)).astype("float32")
+    copy(x, training=True)  # the variance is then derived from the deviation
+    assert (read(first.moving_variance) > 3.5).all()

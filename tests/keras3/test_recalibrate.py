@@ -106,3 +106,19 @@ def test_a_model_without_batch_norm():
 
 def test_so_many_samples():
     assert normscope.recalibrate(network(), DATA, samples=40, batch_size=16).samples == 48
+
+
+def test_renormalizing_layers_take_the_population_for_their_corrections_too():
+    clipping = {"rmax": 3.0, "rmin": 1 / 3, "dmax": 5.0}
+    model = network(renorm=True, renorm_clipping=clipping)
+    model.layers[1].rate = 0.0
+    certificate = normscope.recalibrate(model, DATA)
+    first = model.get_layer("a")
+    assert [x.path for x in certificate.layers] == ["a", "b"]
+    assert first.renorm is True
+    assert np.allclose(read(first.moving_variance), DATA.var(0), rtol=1e-4)
+    assert np.allclose(read(first.renorm_mean), DATA.mean(0), rtol=1e-5)
+    assert np.allclose(read(first.renorm_stddev), np.sqrt(DATA.var(0) + first.epsilon), rtol=1e-4)
+    before = read(first.moving_variance)
+    model(DATA, training=True)  # one step derives the variance from the deviation anew
+    assert np.allclose(read(first.moving_variance), before, rtol=1e-3)

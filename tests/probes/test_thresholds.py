@@ -61,7 +61,7 @@ def test_an_overconfident_loss_alone_is_a_remark():
 @pytest.mark.parametrize(("rise", "severity"), [(0.04, None), (0.1, "warning"), (0.5, "error")])
 def test_a_loss_without_decisions(rise, severity):
     assert thresholds.staleness(gap(0.3, 0.3, 0.3 + rise)) == severity
-    assert thresholds.inconsistency(gap(0.3, 0.3 + rise, 0.3)) == severity
+    assert thresholds.inconsistency(gap(0.3, 0.3 + rise, 0.3 + rise)) == severity
 
 
 def test_without_decisions_and_targets_a_distance_is_a_warning_at_most():
@@ -117,3 +117,15 @@ def test_a_significant_loss_counts_where_only_noise_hides_the_decisions():
     assert thresholds.inconsistency(lost) == "error"
     stand = gap(0.47, 1.37, 1.37, inconsistent_error=Reading(0.02, 0.17), samples=4096, **errors)
     assert thresholds.inconsistency(stand) == "info"
+
+
+def test_where_running_statistics_serve_better_than_the_populations_they_are_judged():
+    errors = (0.10, 0.36, 0.10)
+    assert thresholds.inconsistency(gap(0.3, 1.2, 0.3, errors=errors)) is None
+    assert thresholds.calm(gap(0.3, 1.2, 0.3, errors=errors))
+    assert thresholds.inconsistency(gap(0.3, 1.2, 0.9, errors=(0.10, 0.36, 0.30))) == "error"
+    # A loss that is lower at more wrong decisions is not better.
+    split = gap(0.3, 1.2, 0.3, errors=(0.10, 0.36, 0.40))
+    assert not thresholds.runs_better(split)
+    assert thresholds.inconsistency(split) == "error"
+    assert not thresholds.runs_better(gap(0.3, 1.2, math.nan))

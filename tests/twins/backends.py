@@ -65,9 +65,16 @@ def outcomes(
         yield case, outcome
 
 
+def _backend(word: str) -> str:
+    # Not `choices`: argparse would ask whether the default, a list, is among them.
+    if word not in BACKENDS:
+        raise argparse.ArgumentTypeError(f"{word} was given; expected {', '.join(BACKENDS)}")
+    return word
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.twins.backends", description=__doc__)
-    parser.add_argument("backend", nargs="*", choices=BACKENDS, default=list(BACKENDS))
+    parser.add_argument("backend", nargs="*", type=_backend, default=list(BACKENDS))
     parser.add_argument("--only", default="", help="a part of the name of a pair or script")
     parser.add_argument("--results", type=Path, help="a line for each script; those in it stay")
     options = parser.parse_args(argv)

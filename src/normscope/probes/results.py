@@ -81,6 +81,9 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
         None  # eval mode: rms change of a sample's output with its batch mates, in output sds
     )
     coupled_layers: tuple[str, ...] = ()  # that used batch statistics in eval mode
+    corrected_layers: tuple[
+        str, ...
+    ] = ()  # renormalizing, by averages of another momentum than that of the running statistics
     layers: tuple[LayerGap, ...] = ()
     held_out: Reading | None = None  # D: running statistics on data that it was not trained on
     generalization: Reading | None = None  # D − C

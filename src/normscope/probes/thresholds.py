@@ -6,7 +6,7 @@ what a user loses by, so a difference in loss that leaves the decisions alone we
 
 from __future__ import annotations
 
-from math import isfinite, sqrt
+from math import hypot, isfinite, sqrt
 
 from msgspec import structs
 
@@ -28,11 +28,46 @@ def staleness(gap: Gap) -> Severity | None:
 
 
 def inconsistency(gap: Gap) -> Severity | None:
-    """How much population statistics cost against the batch's own (B − A); None: nothing that counts."""
+    """How much the best statistics that evaluation has cost against the batch's own; None: nothing that counts.
+
+    Those are the population's (B − A), or the running ones where they serve better: a network that was trained on corrections by its
+    own averages (batch renormalization) may fit those averages and no others.
+    """
     if gap.measure == "output":  # B is the reference that the distances are taken from
         return None
+    gap = at_best(gap)
     lost = gap.inconsistent_error or _lost(gap, gap.error_population, gap.error_batch)
     return _for(gap, _judge(gap, gap.inconsistent, lost, points=POINT))
+
+
+def at_best(gap: Gap) -> Gap:
+    """The gap with running statistics in the place of the population's where no measure prefers those."""
+    if not runs_better(gap):
+        return gap
+    # C − A from C − B and B − A, their noises as if independent: more than it is.
+    error = None
+    if gap.stale_error and gap.inconsistent_error:
+        error = _sum(gap.stale_error, gap.inconsistent_error)
+    return structs.replace(
+        gap,
+        population=gap.running,
+        error_population=gap.error_running,
+        stale=Reading(0.0, gap.stale.noise),
+        stale_error=gap.stale_error and Reading(0.0, gap.stale_error.noise),
+        inconsistent=_sum(gap.stale, gap.inconsistent),
+        inconsistent_error=error,
+    )
+
+
+def runs_better(gap: Gap) -> bool:
+    """Whether running statistics serve better than recomputed ones, and no worse in decisions."""
+    if gap.error_running is not None and gap.error_population is not None:
+        return gap.stale.value < 0 and gap.error_running <= gap.error_population
+    return gap.measure != "output" and gap.stale.value < 0
+
+
+def _sum(p: Reading, q: Reading) -> Reading:
+    return Reading(p.value + q.value, hypot(p.noise, q.noise))
 
 
 def staleness_outweighs(gap: Gap) -> bool:

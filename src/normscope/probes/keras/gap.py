@@ -27,6 +27,7 @@ from normscope.probes.results import Gap, LayerGap
 from normscope.record.keras.backends import Backend
 from normscope.record.keras.batches import Kept
 from normscope.record.keras.layers import NormLayer
+from normscope.record.keras.norms import lags
 
 MOST_SAMPLES = 4096
 PASSES, BESIDES = 6, 6  # forwards' worth of time: of each batch, and besides
@@ -96,7 +97,9 @@ def measure(
         for k in whole
         if k in before and all(k in m for m in moments)
     )
-    return msgspec.structs.replace(gap, layers=layers, coupling=coupling), whole
+    corrected = tuple(x.record.path for x in subject.layers.values() if lags(x.layer))
+    facts = {"layers": layers, "coupling": coupling, "corrected_layers": corrected}
+    return msgspec.structs.replace(gap, **facts), whole
 
 
 def _judged(

@@ -14,7 +14,7 @@ from normscope.probes.keras.asking import respond
 from normscope.probes.keras.exchanging import Call, exchanged
 from normscope.record.keras.backends import Backend
 from normscope.record.keras.batches import Kept
-from normscope.record.keras.norms import statistics_of
+from normscope.record.keras.norms import put_statistics, statistics_of, uncorrected
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ Statistics = Mapping[int, Moments]  # by the id of the layer
 def population(
     model: Any, batches: Iterable[Kept], norms: Mapping[int, Any], backend: Backend
 ) -> dict[int, Moments]:
-    """Moments of each norm's input while all of them normalize with batch statistics, as in training.
+    """Moments of each norm's input while all of them normalize with batch statistics alone.
 
     To be called inside `untouched`. A layer that no batch reaches has no entry.
     """
@@ -69,7 +69,7 @@ def population(
 
         return inside
 
-    with exchanged(norms.values(), noted):
+    with exchanged(norms.values(), noted), uncorrected(norms.values()):
         for batch in batches:
             respond(model, batch, list(norms.values()))
     return found
@@ -87,7 +87,7 @@ def pooled(parts: Iterable[Statistics]) -> dict[int, Moments]:
 def install(statistics: Statistics, norms: Mapping[int, Any]) -> None:
     """Write the statistics into the moving variables of their layers."""
     for k, moments in statistics.items():
-        mean, var = statistics_of(norms[k]) or (None, None)
-        if mean is not None and var is not None:
-            mean.assign(moments.mean.astype(np.float32))
-            var.assign(moments.var.astype(np.float32))
+        if statistics_of(norms[k]) is not None:
+            put_statistics(
+                norms[k], moments.mean.astype(np.float32), moments.var.astype(np.float32)
+            )

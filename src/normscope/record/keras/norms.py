@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -74,6 +75,39 @@ def statistics_of(layer: Any) -> tuple[Any, Any] | None:
     """The variables of the moving mean and variance; None where none are kept, or not built yet."""
     mean, var = getattr(layer, "moving_mean", None), getattr(layer, "moving_variance", None)
     return None if mean is None or var is None else (mean, var)
+
+
+def put_statistics(layer: Any, mean: Any, var: Any) -> None:
+    """Write a moving mean and variance; a layer that renormalizes starts its other averages from them.
+
+    With `renorm=True` Keras keeps `moving_stddev`, from which it derives the moving variance at the next step, and `renorm_mean` and
+    `renorm_stddev`, which correct in training. Each deviation is the root of variance and epsilon.
+    """
+    layer.moving_mean.assign(mean)
+    layer.moving_variance.assign(var)
+    if getattr(layer, "renorm", False):
+        spread = (var + float(layer.epsilon)) ** 0.5
+        layer.moving_stddev.assign(spread)
+        layer.renorm_mean.assign(mean)
+        layer.renorm_stddev.assign(spread)
+
+
+def lags(layer: Any) -> bool:
+    """Whether it renormalizes by averages of another momentum than that of the moving statistics, so that evaluation differs."""
+    return bool(getattr(layer, "renorm", False)) and layer.renorm_momentum != layer.momentum
+
+
+@contextmanager
+def uncorrected(norms: Iterable[Any]) -> Iterator[None]:
+    """Inside, layers that renormalize (`renorm=True`) are batch norm: averages that lag behind have no part in what is estimated."""
+    renormalizing = [n for n in norms if getattr(n, "renorm", False)]
+    try:
+        for norm in renormalizing:
+            norm.renorm = False
+        yield
+    finally:
+        for norm in renormalizing:
+            norm.renorm = True
 
 
 def describe(record: Layer, layer: Any) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import keras
 
 from normscope.errors import NormscopeError
+from normscope.graph.keras.values import read
 from normscope.record.keras.batches import Kept
-from normscope.record.keras.norms import norms_in
+from normscope.record.keras.norms import norms_in, put_statistics
 from normscope.repairs.certificate import Certificate, LeftAlone
 from normscope.repairs.conversion.groups import LEAST, groups_for
 from normscope.repairs.keras.certifying import differences
@@ -52,13 +53,17 @@ def convert(
         raise NormscopeError("convert found no BatchNormalization in the model.")
     exchange = {id(x): partial(_new, x, to, groups) for _, x in chosen}
     copy = rebuilt(model, exchange, batch)
-    done = [p for p, twin in _places(model, copy, chosen) if not _is_batch_norm(twin)]
+    exchanged = _renormalizes if to == "renorm" else _is_other
+    places = _places(model, copy, chosen)
+    done = [p for p, twin in places if exchanged(twin)]
     left = [
         LeftAlone(path=p, reason="the layer around it makes it when it is built: exchange it there")
-        for p, twin in _places(model, copy, chosen)
-        if _is_batch_norm(twin) and to != "renorm"
+        for p, twin in places
+        if not exchanged(twin)
     ]
-    done = [p for p, _ in chosen] if to == "renorm" else done
+    for (_, here), (_, twin) in zip(chosen, places, strict=True):
+        if _renormalizes(twin) and not _renormalizes(here):
+            put_statistics(twin, read(twin.moving_mean), read(twin.moving_variance))
     shown = ", ".join(done[:3]) + (", …" if len(done) > 3 else "")
     return copy, Certificate(
         repair=f"convert-{to}",
@@ -76,8 +81,12 @@ def convert(
     )
 
 
-def _is_batch_norm(layer: Any) -> bool:
-    return isinstance(layer, keras.layers.BatchNormalization)
+def _is_other(layer: Any) -> bool:
+    return not isinstance(layer, keras.layers.BatchNormalization)
+
+
+def _renormalizes(layer: Any) -> bool:
+    return bool(getattr(layer, "renorm", False))
 
 
 def _places(model: Any, copy: Any, chosen: list[tuple[str, Any]]) -> list[tuple[str, Any]]:

@@ -14,7 +14,7 @@ from normscope.errors import NormscopeError
 from normscope.graph.keras.values import read
 from normscope.probes.keras.population import Moments, install
 from normscope.record.keras.backends import Backend, current
-from normscope.record.keras.norms import norms_in, statistics_of
+from normscope.record.keras.norms import norms_in, statistics_of, uncorrected
 from normscope.repairs.certificate import Certificate, Difference, LayerChange, LeftAlone
 
 SAMPLES = 10_000
@@ -32,8 +32,8 @@ def recalibrate(
     """Replace the moving statistics of `model`'s batch norms by population statistics, in place.
 
     Mean and biased variance, which is what Keras stores, over all values of all batches, while exactly these layers
-    normalize with batch statistics: dropout is off, everything else runs as in inference. Layers that are not trainable keep their
-    statistics, as in training. After an error, Ctrl-C included, all variables are as before.
+    normalize with batch statistics: dropout is off, everything else runs as in inference. Layers that renormalize start the averages
+    of their corrections from the same numbers. Layers that are not trainable keep their statistics, as in training. After an error, Ctrl-C included, all variables are as before.
 
     Args:
         model: a Keras 3 model that has values, on any backend.
@@ -105,13 +105,7 @@ def _layers(model: Any) -> tuple[dict[str, Any], list[LeftAlone]]:
     for path, layer in norms_in(model):
         if not isinstance(layer, keras.layers.BatchNormalization) or not layer.built:
             continue
-        if getattr(layer, "renorm", False):
-            left.append(
-                LeftAlone(
-                    path=path, reason="it renormalizes, and keeps more than a mean and a variance"
-                )
-            )
-        elif layer.trainable:
+        if layer.trainable:
             chosen[path] = layer
         else:
             left.append(LeftAlone(path=path, reason="it is not trainable"))
@@ -142,7 +136,8 @@ def _collecting(
     try:
         for path, layer in chosen.items():
             vars(layer)["call"] = listening(path, layer)
-        yield moments, calls
+        with uncorrected(chosen.values()):
+            yield moments, calls
     finally:
         for layer in chosen.values():
             vars(layer).pop("call", None)

@@ -7,6 +7,15 @@ from normscope.probes import thresholds
 from normscope.probes.results import Gap, Reading
 from normscope.rule import Faulty, Healthy, rule
 
+SHUFFLE = Remedy(
+    "shuffle", "changes-function", "`DataLoader(..., shuffle=True)` with a batch of 16 or more"
+)
+SAME_AVERAGES = Remedy(
+    "correct by the averages of evaluation",
+    "changes-function",
+    "BatchNormalization(momentum=m, renorm=True, renorm_momentum=m, ...)",
+)
+
 
 @rule("NS601", severity="error", since="0.1.0", explains=("NS408",))
 def batch_statistics_gap(gap: Gap) -> Iterator[Finding]:
@@ -14,7 +23,8 @@ def batch_statistics_gap(gap: Gap) -> Iterator[Finding]:
 
     ## What it checks
     With fixed weights, dropout off and the same training data, the loss or the error rate with
-    recomputed population statistics (B) against the one with each batch's own statistics (A). B − A counts
+    recomputed population statistics (B), or with the running ones where those serve better, against the one with each batch's own
+    statistics (A). B − A counts
     above three times its noise and above one percentage point of error rate (an error from 5; without targets for
     a decision: 0.05 nats, or a quarter of another loss).
 
@@ -32,6 +42,8 @@ def batch_statistics_gap(gap: Gap) -> Iterator[Finding]:
     ## Repair
     Make training batches look like the population: shuffle, enlarge them, or give each kind of input its own
     forward and layer. Or train with what does not depend on the batch: GroupNorm, or frozen statistics for the last fifth of training.
+    Where batch renormalization corrects by averages of their own momentum (Keras' `renorm_momentum`), the network has learned to
+    rely on those: give them the momentum of the moving statistics.
 
     ## Known limits
     It names the symptom; the cause is named by the rule that explains it, where there is one. It explains stale running
@@ -49,36 +61,50 @@ def batch_statistics_gap(gap: Gap) -> Iterator[Finding]:
         return
     if thresholds.staleness_outweighs(gap) and thresholds.staleness(gap) is not None:
         severity = "info"
+    best = "running" if thresholds.runs_better(gap) else "recomputed population"
+    gap = thresholds.at_best(gap)
     word = "error rate" if gap.measure == "error" else "loss"
     lost = ""
     if gap.error_batch is not None and gap.error_population is not None and gap.measure == "loss":
         lost = f", error rate {gap.error_batch:.1%} and {gap.error_population:.1%}"
+    corrected = bool(gap.corrected_layers)
+    relies = (
+        "on corrections that evaluation does not make"
+        if corrected
+        else "on each batch's own statistics"
+    )
     yield Finding(
-        f"`{gap.name}` relies on each batch's own statistics: on the same training data its {word} is "
-        f"{gap.batch.value:.3g} with them and {gap.population.value:.3g} with recomputed population "
-        f"statistics{lost}. Recalibration cannot mend this: make the batches like the population (shuffle, enlarge), or use "
-        "GroupNorm.",
+        f"`{gap.name}` relies {relies}: on the same training data its {word} is {gap.batch.value:.3g} "
+        f"with them and {gap.population.value:.3g} with {best} statistics{lost}. {_advice(gap.corrected_layers)}",
         severity=severity,
         confidence=thresholds.confidence(gap),
         model=gap.name,
-        measured=_measured(gap, word),
-        repairs=(
-            Remedy(
-                "shuffle",
-                "changes-function",
-                "`DataLoader(..., shuffle=True)` with a batch of 16 or more",
-            ),
-        ),
+        layers=gap.corrected_layers,
+        measured=_measured(gap, word, best.split()[0]),
+        repairs=(SAME_AVERAGES if corrected else SHUFFLE,),
     )
 
 
-def _measured(gap: Gap, word: str) -> tuple[Measured, ...]:
+def _advice(corrected: tuple[str, ...]) -> str:
+    if not corrected:
+        return (
+            "Recalibration cannot mend this: make the batches like the population (shuffle, enlarge), or use "
+            "GroupNorm."
+        )
+    first, *others = corrected
+    return (
+        f"`{first}`{', …' if others else ''} renormalized by averages of another momentum than that of the running statistics. Give both one "
+        "momentum and train again."
+    )
+
+
+def _measured(gap: Gap, word: str, best: str) -> tuple[Measured, ...]:
     rises = [(word, gap.inconsistent, gap.unit)]
     if gap.measure == "loss" and gap.inconsistent_error:
         rises.append(("error rate", gap.inconsistent_error, "share of samples"))
     return tuple(
         Measured(
-            f"{what}: recomputed − batch statistics", r.value, unit, high=3 * r.noise, noise=r.noise
+            f"{what}: {best} − batch statistics", r.value, unit, high=3 * r.noise, noise=r.noise
         )
         for what, r, unit in rises
     )
@@ -86,14 +112,16 @@ def _measured(gap: Gap, word: str) -> tuple[Measured, ...]:
 
 def _gap(a: float, b: float, noise: float = 0.005, **more: object) -> dict[str, object]:
     facts: dict[str, object] = {"measure": "error", "unit": "1", "samples": 2000, "batches": 32}
-    facts["stale"] = Reading(0.0, noise)
+    stale = more.pop("stale", None)
+    stale = stale if isinstance(stale, Reading) else Reading(0.0, noise)
     return {
         "gap": Gap(
             model=0,
             name="Net",
             batch=Reading(a, noise),
             population=Reading(b, noise),
-            running=Reading(b, noise),
+            running=Reading(b + stale.value, noise),
+            stale=stale,
             inconsistent=Reading(b - a, noise),
             **(facts | more),  # pyright: ignore[reportArgumentType]
         )
@@ -127,6 +155,27 @@ CASES = (
     Healthy(
         "running statistics are much worse still",
         measured=_gap(0.02, 0.08, stale=Reading(0.5, 0.01)),
+        at_most="info",
+    ),
+    Faulty(
+        "renormalized by averages that lag behind",
+        ("a",),
+        measured=_gap(0.06, 0.34, stale=Reading(0.3, 0.01), corrected_layers=("a",)),
+        severity="error",
+    ),
+    Healthy(
+        "renormalized by averages that lag behind, as do the running ones",
+        measured=_gap(0.11, 0.36, stale=Reading(-0.25, 0.01), corrected_layers=("a",)),
+    ),
+    Faulty(
+        "running statistics are better than recomputed ones, and bad",
+        (),
+        measured=_gap(0.01, 0.4, stale=Reading(-0.2, 0.01)),
+        severity="error",
+    ),
+    Healthy(
+        "running statistics are as good as the batch's",
+        measured=_gap(0.01, 0.4, stale=Reading(-0.38, 0.01)),
         at_most="info",
     ),
     Healthy(
