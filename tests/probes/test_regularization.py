@@ -231,7 +231,7 @@ def test_it_says_why_it_cannot_be_asked():
         ask(mlp(), loss=None)
     with pytest.raises(NormscopeError, match="cannot be copied: TypeError: cannot pickle"):
         ask(Uncopied(*mlp()))
-    with pytest.raises(NormscopeError, match="seconds, of which"):
+    with pytest.raises(NormscopeError, match="seconds, which is more than 3 times"):
         ask(mlp(), seconds=1e-6)
     with pytest.raises(NormscopeError, match="none of its parameters wants a gradient"):
         ask(mlp().requires_grad_(False))
@@ -266,6 +266,6 @@ def test_what_takes_too_long_is_refused_before_anything_else(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(regularization, "now", lambda: clock[0])
     model = Slow(mlp(), clock, 1.0)
-    with pytest.raises(NormscopeError, match=r"would take about 7.4e\+02 seconds, of which 60 are"):
+    with pytest.raises(NormscopeError, match="would take about 740 seconds, which is more than 3 times the 60 "):
         ask(model, data(), seconds=60.0)
     assert clock[0] <= 3.0

@@ -11,14 +11,13 @@ from typing import TypeVar
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from normscope.errors import NormscopeError
 from normscope.probes.clock import now
+from normscope.probes.granted import refuse_beyond
 from normscope.probes.judgement import Judged, judge
 from normscope.probes.replay import replay, respond, set_mode
 from normscope.record.torch.batches import Kept
 
 AnyBatch = TypeVar("AnyBatch", bound=Kept)
-PATIENCE = 3  # times the granted seconds that the smallest useful probe may take
 
 
 def judged(
@@ -48,10 +47,7 @@ def affordable(
         replay(model, batches[0])
         once = min(once, now() - began)
     once *= passes
-    if least * once > PATIENCE * seconds:
-        raise NormscopeError(
-            f"asking it would take about {least * once:.2g} seconds, of which {seconds:.2g} are granted"
-        )
+    refuse_beyond(least * once, seconds)
     return spread(batches, max(least, int(seconds / max(once, 1e-9))))
 
 

@@ -10,6 +10,7 @@ import torch
 
 from normscope.errors import NormscopeError
 from normscope.probes.clock import now
+from normscope.probes.granted import refuse_beyond
 from normscope.probes.sets import Ask, Samples
 
 SMALLEST, LARGEST = 2, 512
@@ -20,7 +21,6 @@ TIMED = 0.1  # of the granted seconds, for finding out what a batch costs
 MEASURED = (
     3  # sizes that are timed in any case: the smallest show little but what comes with every batch
 )
-PATIENCE = 3  # times the granted seconds that the smallest useful probe may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,7 @@ def planned(
     while len(sizes) > 1 and _seconds(cost, sizes, largest, FEWEST_SETS, cuts, compared) > seconds:
         sizes = sizes[1:]
     needed = _seconds(cost, sizes, largest, FEWEST_SETS, cuts, compared)
-    if needed > PATIENCE * seconds:
-        raise NormscopeError(
-            f"asking it would take about {needed:.2g} seconds, of which {seconds:.2g} are granted"
-        )
+    refuse_beyond(needed, seconds)
     sets = FEWEST_SETS
     while (
         sets < min(MOST_SETS, pool.samples // largest)

@@ -21,6 +21,7 @@ from normscope.probes.answers.regularization import Immediate, Regularization
 from normscope.probes.clock import now
 from normscope.probes.comparison import Column
 from normscope.probes.gradients import mean_loss, trainable
+from normscope.probes.granted import refuse_beyond
 from normscope.probes.judgement import UNITS, Judged, judge
 from normscope.probes.population import install, population
 from normscope.probes.regularizers import (
@@ -48,7 +49,6 @@ REFRESHED, REFRESHING = (
 )  # steps between, samples for, population statistics that stand in for a batch's own
 TRIES, RISE = 4, 0.05  # of a learning rate; share that the loss may rise by in the fewest steps
 BEFORE = 4  # runs' worth of time for the learning rate and the plan
-PATIENCE = 3  # times the granted seconds that the smallest useful probe may take
 
 
 def measure(
@@ -172,10 +172,7 @@ class _Trial:
             if steps >= FEWEST_STEPS:
                 return steps, seeds
         needed = FEWEST_SEEDS * len(self.arms) * (rest + FEWEST_STEPS * step)
-        if needed > PATIENCE * seconds:
-            raise NormscopeError(
-                f"asking it would take about {needed:.2g} seconds, of which {seconds:.2g} are granted"
-            )
+        refuse_beyond(needed, seconds)
         return FEWEST_STEPS, FEWEST_SEEDS
 
     def run(self, arm: Arm, seed: int, steps: int) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -252,10 +249,7 @@ def _judgeable(model: nn.Module, batches: Sequence[Given], seconds: float) -> in
     steps = 3 * FEWEST_STEPS * once
     runs = FEWEST_SEEDS * 3 + BEFORE
     needed = runs * (steps + 4 * FEWEST_JUDGED * each)
-    if needed > PATIENCE * seconds:
-        raise NormscopeError(
-            f"asking it would take about {needed:.2g} seconds, of which {seconds:.2g} are granted"
-        )
+    refuse_beyond(needed, seconds)
     fit = (seconds / runs - steps) / max(4 * each, 1e-9)
     return int(min(max(fit, FEWEST_JUDGED), JUDGED))
 
