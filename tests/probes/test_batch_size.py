@@ -176,7 +176,7 @@ def test_it_says_why_it_cannot_be_asked():
         ask(nn.Linear(8, 3), data())
     with pytest.raises(NormscopeError, match="it needs a loss"):
         batch_size.measure(mlp(), given(data()), model_id=0, name="Net")
-    with pytest.raises(NormscopeError, match="seconds, of which"):
+    with pytest.raises(NormscopeError, match="seconds, which is more than 3 times"):
         ask(mlp(), data(), seconds=1e-6)
     frozen = mlp()
     for m in frozen.modules():
