@@ -41,7 +41,7 @@ HINTS: Mapping[str, str] = {
     "padding": REPLAYED,
     "coupling": "ask for it: `normscope probe coupling file.py:setup`",
     "domain": "ask for it, with held-out or other data: `normscope probe domain file.py:setup`",
-    "port": "compare two models: `normscope.compare_ports(torch_model, keras_model)`",
+    "port": "compare two models: `normscope compare-ports file.py:setup`",
     "regularization": "ask for it: `normscope probe regularization file.py:setup`",
     "trial": "ask for it: `normscope trial --arms group,none --metric PATTERN train.py`",
 }

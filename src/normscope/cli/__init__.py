@@ -19,6 +19,7 @@ COMMANDS = {
     "lab": "List or run what is said about batch normalization, as experiments.",
     "report": "Rebuild the report of a recording.",
     "compare": "Tell what a change did, from the recordings before and after it.",
+    "compare-ports": "Compare the norm layers of a PyTorch model and its port to Keras.",
     "repair": "Apply a repair to a trained model; write the weights and a certificate.",
     "rules": "List the rules.",
     "explain": "Explain one rule: what it checks, why it matters, how to repair.",

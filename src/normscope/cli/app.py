@@ -48,6 +48,7 @@ TRIAL_FLAGS = ("--lower-is-better", "--halving")
 HOMES = {
     "report": "reports",
     "compare": "reports",
+    "compare-ports": "ports",
     "explain": "rules",
 }  # the others have a file of their own name
 

@@ -180,7 +180,13 @@ def _probes(recording: Recording) -> Iterator[Probe]:
     for name, answers in recording.measurements.items():
         for answer in answers:
             said = probes.sentence(name, answer)
-            yield Probe(name, unicode(said), _numbers(msgspec.to_builtins(answer)))
+            plain = msgspec.to_builtins(answer, enc_hook=_summary)
+            yield Probe(name, unicode(said), _numbers(plain))
+
+
+def _summary(values: Any) -> dict[str, float]:
+    """Of an array, as the weights of two models that were compared: a report is no place for all of them."""
+    return {"values": values.size, "mean": float(values.mean()), "sd": float(values.std())}
 
 
 def _numbers(value: Any) -> Any:

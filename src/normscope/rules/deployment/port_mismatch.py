@@ -43,7 +43,8 @@ def port_mismatch(port: Port) -> Iterator[Finding]:
     `running_mean`, `running_var`.
 
     ## Known limits
-    Asked for by `normscope.compare_ports(torch_model, keras_model)`. Layers are matched by order alone, so a model that holds
+    Asked for by `normscope compare-ports file.py:setup`, where `setup()` returns `{"torch": torch_model, "keras": keras_model}`, or by
+    `normscope.compare_ports(torch_model, keras_model)`. Layers are matched by order alone, so a model that holds
     its norms in another order than it was ported in is compared only where kinds and channels agree. Silent when momenta differ and both are
     in honest use (the defaults 0.1 and 0.01, an info), when eps changes nothing beyond 1 % of the output (an info), and on values when no
     vector of the two models agrees: then no weights were carried over. Another channel axis shows as another number of channels.
