@@ -21,14 +21,15 @@ from normscope.record.torch.norms import norms_in
 from normscope.record.torch.observer import Observer
 from normscope.record.torch.roots import Root
 
-LEAST, MOST, SHARE = 2.0, 30.0, 0.05  # seconds, seconds, share of the loop
+LEAST, MOST = 2.0, 30.0  # seconds
+SHARE = 5  # of the loop's time, in budgets: 5 % by default
 REPLAYS = 0.3  # of a model's seconds at least; more where the gap left some
 
 
 def ask(observer: Observer) -> None:
     """Run the probes and keep their answers. What cannot be probed is told, not hidden."""
     began, start = perf_counter(), now()
-    seconds = min(MOST, max(LEAST, SHARE * observer.schedule.loop))
+    seconds = min(MOST, max(LEAST, SHARE * observer.schedule.budget * observer.schedule.loop))
     roots = [
         r
         for r in observer.registry.roots

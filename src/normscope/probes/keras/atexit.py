@@ -4,39 +4,40 @@
 from __future__ import annotations
 
 import importlib.util
-from time import perf_counter
 
 import numpy as np
 from msgspec import structs
 
 from normscope.errors import NormscopeError
+from normscope.probes.clock import now
 from normscope.probes.keras import graphs
 from normscope.record.keras import Observer
 from normscope.record.keras.layers import NormLayer
 from normscope.record.keras.registry import Root
 
-LEAST, MOST, SHARE = 2.0, 30.0, 0.05  # seconds, seconds, share of the loop
+LEAST, MOST = 2.0, 30.0  # seconds
+SHARE = 5  # of the loop's time, in budgets: 5 % by default
 REPLAYS = 0.3  # of a model's seconds at least; more where the gap left some
 
 
 def ask(observer: Observer) -> None:
     """Run the probes and keep their answers. What cannot be probed is told, not hidden."""
-    began = perf_counter()
-    seconds = min(MOST, max(LEAST, SHARE * observer.schedule.loop))
+    began = now()
+    seconds = min(MOST, max(LEAST, SHARE * observer.schedule.budget * observer.schedule.loop))
     roots = [
         r
         for r in observer.registry.roots
         if r.record.parameters_changed and any(x.record.kind == "batch" for x in r.layers)
     ]
     for i, root in enumerate(roots):
-        left = seconds - (perf_counter() - began)
+        left = seconds - (now() - began)
         reason = _ask(observer, root, max(left / (len(roots) - i), 0.5 * seconds / len(roots)))
         if reason and root.record.optimized:
             observer.event(
                 "not-probed", model=root.record.id, detail=f"{root.record.name}: {reason}"
             )
     graphs.keep(observer)
-    observer.probing = perf_counter() - began
+    observer.probing = now() - began
 
 
 def _ask(observer: Observer, root: Root, seconds: float) -> str | None:
@@ -56,9 +57,9 @@ def _ask(observer: Observer, root: Root, seconds: float) -> str | None:
         for x in root.layers
         if x.record.kind == "batch" and x.record.id not in frozen and x.layer is not None
     }
-    began = perf_counter()
+    began = now()
     missed = _gap(observer, root, layers, seconds)
-    left = max(REPLAYS * seconds, seconds - (perf_counter() - began))
+    left = max(REPLAYS * seconds, seconds - (now() - began))
     # What the gap probe refused for its own reasons may still be replayed.
     failed = _replays(observer, root, layers, left)
     return missed or failed
