@@ -150,7 +150,7 @@ def main() -> None:
     chosen = [c for c in cases(options.only) if c.rule in EDITS or (c.rule and has_call(c))]
     found = known(options.results)
     rows: list[Row] = []
-    if not options.known:
+    if options.again or not options.known:
         warm()
     for case in chosen:
         row = found.get(name_of(case))
