@@ -4,9 +4,11 @@ import re
 
 import pytest
 
-from normscope import engine
+from normscope import catalogue, engine
 from normscope.concepts.keras_words import in_keras, told
+from normscope.evidence import of_recording
 from normscope.finding import Finding, Remedy
+from normscope.record.story import story
 from normscope.rule import Faulty
 
 from .test_rules import CASES, evidence
@@ -64,3 +66,19 @@ def test_a_repair_names_the_layer_as_the_model_gives_it():
         )
     ).repairs
     assert repair.command.startswith('model.get_layer("norm").moving_mean.assign(')
+
+
+@pytest.mark.parametrize(
+    ("trainable", "command"),
+    [
+        (True, "`model(x, training=True)` in the training step"),
+        (False, '`model.get_layer("a").trainable = True`, then `compile` again'),
+    ],
+)
+def test_a_layer_that_trained_on_initial_statistics_was_called_without_training_or_frozen(
+    trainable, command
+):
+    run = f"layer a fresh_at_end=True trainable={trainable}; train a mode=eval x100; infer a mode=eval"
+    [found], _ = engine.run([catalogue.rule_of("NS404")], of_recording(story(run)))
+    [repair] = in_keras(found).repairs
+    assert repair.command == command

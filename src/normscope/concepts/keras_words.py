@@ -112,6 +112,7 @@ _TABLE: tuple[tuple[str, str | Callable[[Match[str]], str]], ...] = (
     (r"the layer's own buffers", "the layer's own variables"),
     (r"average the buffers too", "average the moving statistics too"),
     (r"\bbuffers\b", "moving statistics"),
+    (r"Put the norm layers in train mode", "Let the norm layers use the batch's statistics"),
     (r"\bin eval mode\b", "with training=False"),
     (r"\bin train mode\b", "with training=True"),
     (r"\bIn evaluation mode\b", "With training=False"),

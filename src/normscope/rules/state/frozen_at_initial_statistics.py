@@ -93,7 +93,7 @@ def frozen_at_initial_statistics(recording: Recording) -> Iterator[Finding]:
                 min(s.first_step for s in spans), max(s.last_step for s in spans), steps_of(spans)
             ),
             measured=(Measured("updates of the running statistics", 0, "updates", low=1),),
-            repairs=(Remedy("train the norm layers", "changes-function", "model.train()"),),
+            repairs=(Remedy(way_back(layers), "changes-function", "model.train()"),),
         )
 
 
@@ -112,6 +112,11 @@ def frozen(recording: Recording, layer: Layer) -> list[Span]:
 
 def steps_of(spans: list[Span]) -> int:
     return sum(s.steps for s in spans)
+
+
+def way_back(layers: list[Layer]) -> str:
+    """Which repair: of a forgotten mode where scale and shift are free to learn, of a freeze where they are not."""
+    return "training-mode" if any(x.trainable for x in layers) else "train the norm layers"
 
 
 def severity(layers: list[Layer]) -> Severity:

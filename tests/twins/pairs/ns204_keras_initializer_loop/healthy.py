@@ -23,5 +23,5 @@ for variable in model.trainable_variables:
     if "kernel" in variable.path:
         variable.assign(draw(variable.shape))
 model.compile(keras.optimizers.SGD(0.02), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-model.fit(x_train, y_train, batch_size=32, epochs=6, verbose=2)
+model.fit(x_train[:1344], y_train[:1344], batch_size=32, epochs=6, verbose=2)
 print("test accuracy", model.evaluate(x_test, y_test, verbose=0)[1])
