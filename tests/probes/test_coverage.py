@@ -5,11 +5,12 @@
 | batch_size: relative bias | test_gram.py, intervals hold the truth |
 | batch_size: cosine, rank correlation and slope over depth | here |
 | coupling: change by batch mates | test_mates.py, coverage of the interval over pairs |
-| coupling: leak; domain: error, loss, metric | test_intervals.py, paired change; test_domain.py and test_mates.py under the null |
+| coupling: share of decisions that flip | here |
+| coupling: leak; domain: error, loss, metric | test_intervals.py, paired change; test_domain.py and test_mates.py under the null; here under a shift |
 | noise: observed error of mean and variance | test_batch_noise.py; here the variance's |
 | regularization: effect of a few steps | test_regularization.py, paired differences |
 | regularization: effect at once | here |
-| gap: A, B, C, D and their differences, as standard errors | test_noise.py under the null; here C − B and D − C |
+| gap: A, B, C, D and their differences, as standard errors | here; test_noise.py: C − B and B − A under the null |
 | gap: a layer's share | here |
 | recalibrate: gain, as a standard error | here |
 """
@@ -25,8 +26,9 @@ from normscope.probes.attribution import _share
 from normscope.probes.by_depth import slope, spearman, trend
 from normscope.probes.effects import immediate
 from normscope.probes.gram import Gram
+from normscope.probes.mates import in_evaluation, mates, pairs_of
 from normscope.probes.setup import Setup, prepared
-from normscope.probing import gap
+from normscope.probing import domain, gap
 from normscope.repairs import recalibrate
 from probes.test_batch_noise import measured
 
@@ -136,17 +138,85 @@ def within(value, noise, truth):
     return abs(value - truth) <= 1.96 * noise
 
 
-def test_staleness_and_generalization():
-    """One number each: 1.96 standard errors on either side hold the truth in 95 of 100 cases, or more, as errors are widened."""
-    runs, stale, between, shift = 60, 0, 0, 0.5
+def test_every_reading_of_the_gap():
+    """One number each: 1.96 standard errors on either side hold the truth in 95 of 100 cases, or more, as errors are widened.
+
+    With m and v of n other values, E[(x − m)² / v] = (1 + 1/n)(n − 1)/(n − 3); normalized by its own batch it is exactly 1.
+    """
+    runs, shift, n = 60, 0.5, 300
+    recomputed = (1 + 1 / n) * (n - 1) / (n - 3)
+    truths = {
+        "population": recomputed,
+        "running": 1 + shift**2,
+        "held_out": 1 + shift**2,
+        "stale": 1 + shift**2 - recomputed,
+        "inconsistent": recomputed - 1,
+        "generalization": 0.0,
+    }
+    held = dict.fromkeys(truths, 0)
     for run in range(runs):
         torch.manual_seed(run)
         asked = prepared(Setup(model=normal(shift), train=drawn(12), held_out=drawn(12), loss=LOSS))
         found = gap.ask(asked, 60.0, lambda _: None)["gap"]
-        stale += within(found.stale.value, found.stale.noise, shift**2)
-        between += within(found.generalization.value, found.generalization.noise, 0.0)
-    assert stale / runs >= 0.9
-    assert between / runs >= 0.9
+        assert found.batch.value == pytest.approx(1.0, abs=1e-5)
+        for name, truth in truths.items():
+            reading = getattr(found, name)
+            held[name] += within(reading.value, reading.noise, truth)
+    assert min(held.values()) / runs >= 0.9, held
+
+
+class Side(nn.Module):
+    """Which side of the batch's mean a value is on: two independent values apart by half a turn flip in a known share of cases."""
+
+    def forward(self, x):
+        return torch.cat([x - x.mean(0), x.mean(0) - x], 1)
+
+
+def test_share_of_flipped_decisions():
+    """With half of N = 2K replaced, the means before and after correlate by ½, and each by 1/√N with a value that stayed.
+
+    A decision flips where x − m and x − m' differ in sign: normal, of variance 1 − 1/N, covariance 1 − 2/N + 1/(2N).
+    """
+    size, runs, inside = 8, 40, 0
+    turn = (1 - 2 / size + 1 / (2 * size)) / (1 - 1 / size)
+    truth = math.acos(turn) / math.pi
+    for run in range(runs):
+        torch.manual_seed(run)
+        batches = [(torch.randn(size, 1), torch.zeros(size, dtype=torch.long)) for _ in range(40)]
+        asked = prepared(Setup(model=Side(), train=batches)).train
+        row = mates(Side(), pairs_of(asked, size), in_evaluation)[-1]
+        assert row.replaced == size // 2
+        inside += row.flipped.low <= truth <= row.flipped.high
+    assert inside / runs >= 0.85
+
+
+def test_what_re_estimating_gains_under_a_shift():
+    """Moved by 1.5, those between −1.5 and 0 are decided wrongly; behind re-estimated statistics those between 0 and their error."""
+    runs, n, inside, errors = 40, 512, 0, 0
+    norm = nn.BatchNorm1d(1, affine=False)
+    model = nn.Sequential(norm, nn.Linear(1, 2, bias=False))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[-4.0], [4.0]]))
+    # The mean of half of the samples is off by a normal deviation: E|d| = √(2/π) · √(2/n), at density φ(0).
+    left = math.sqrt(2 / math.pi) * math.sqrt(2 / n) / math.sqrt(2 * math.pi)
+    truth = left - (0.5 * math.erf(1.5 / math.sqrt(2)))
+    for run in range(runs):
+        torch.manual_seed(run)
+        x = torch.randn(2, n, 1)
+        y = (x[..., 0] > 0).long()
+        train, other = (
+            [*zip(a.split(32), b.split(32), strict=True)] for a, b in zip(x, y, strict=True)
+        )
+        moved = [(a + 1.5, b) for a, b in other]
+        asked = prepared(
+            Setup(model=model, train=train, domains={"moved": moved}, loss=nn.CrossEntropyLoss())
+        )
+        [found] = domain.ask(asked, 60.0, lambda _: None)["domain"].shifts
+        rise = found.error.rise
+        inside += rise.low <= truth <= rise.high
+        errors += within(rise.value, rise.noise, truth)
+    assert inside / runs >= 0.9
+    assert errors / runs >= 0.9
 
 
 def test_gain_of_a_recalibration():
