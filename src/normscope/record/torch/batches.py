@@ -13,6 +13,7 @@ from normscope.graph.torch.tensors import is_named_tuple, like
 from normscope.record.torch.roots import Root
 
 SPACING = 32  # the next batch is kept after a step in so many
+SURELY = 11  # and after one in so many whatever it costs: eight from each doubling, so that no stage of the training is missed
 FEW = 30  # batches; below twenty the gap probe was seen to lose its power
 Leaf = (str, bytes, int, float, bool, type(None), torch.dtype, torch.device)
 
@@ -84,11 +85,12 @@ class KeptBatches:
         number = root.record.id
         before, tries = self._tries.get(number, (-1, 0))
         self._tries[number] = (step, tries + 1 if before == step else 1)
-        return self.lacks(root) and self._tries[number][1] <= 2
+        return self.lacks(root, step) and self._tries[number][1] <= 2
 
-    def lacks(self, root: Root) -> bool:
-        """Whether fewer batches are kept than the probes need."""
-        return len(self.batches.get(root.record.id, ())) < FEW
+    def lacks(self, root: Root, step: int) -> bool:
+        """Whether fewer batches are kept than the probes need, or none of late."""
+        mine = self.batches.get(root.record.id, ())
+        return len(mine) < FEW or step >= mine[-1].step * (1 + 1 / SURELY)
 
     def skip(self, root: Root, step: int) -> None:
         """There is no time for a batch now: the next place is later."""

@@ -31,7 +31,7 @@ class Copies:
         kept, schedule, root = self.observer.kept, self.observer.schedule, template.root
         if (
             kept.due(root, step)
-            and not kept.lacks(root)
+            and not kept.lacks(root, step)
             and not schedule.affords_batch(self._cost, step)
         ):
             kept.skip(root, step)
