@@ -331,3 +331,10 @@ def test_the_certificate_says_what_changes():
     assert "names change where an activation follows" in activated.checkpoints
     for line in ("parameters   ", "cost         ", "checkpoints  "):
         assert f"\n  {line}" in told["group"].text()
+
+
+@pytest.mark.parametrize(("size", "told"), [(8, False), (9, True), (32, True)])
+def test_ghosts_say_when_the_batch_is_one_of_them(size: int, told: bool) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    _, certificate, _ = convert(model, "ghost", torch.randn(16, 3, 6, 6), ghost_size=size)
+    assert any("is one ghost" in note for note in certificate.warnings) is told

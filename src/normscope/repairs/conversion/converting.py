@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,13 +94,24 @@ def convert(
         + ("" if fitted else "; γ and β keep their values"),
         cost=target.cost,
         checkpoints=_checkpoints(target, renamed=plan.new != plan.inner),
-        warnings=(
-            (f"γ and β of {len(fitted)} layers were set to keep the scale of the outputs",)
-            if fitted
-            else ()
-        ),
+        warnings=tuple(_notes(to, wish, graph, plan, fitted)),
     )
     return repaired, certificate, migration(plan.renamed(target, names))
+
+
+def _notes(
+    to: str, wish: Wish, graph: Graph | None, plan: _Plan, fitted: Sequence[object]
+) -> Iterator[str]:
+    if fitted:
+        yield f"γ and β of {len(fitted)} layers were set to keep the scale of the outputs"
+    if to == "ghost" and graph is not None:
+        calls = [n.shape for p in plan.new for n in graph.at(p) if isinstance(n.op, Norm)]
+        most = max((shape[0] for shape in calls if shape), default=0)
+        if most < 2 * wish.ghost_size:
+            yield (
+                f"the batch of {most} that was given is one ghost of {wish.ghost_size}, in which nothing changes: ghosts begin at "
+                f"{2 * wish.ghost_size} samples, or at fewer with a smaller ghost size"
+            )
 
 
 @dataclass(slots=True)
