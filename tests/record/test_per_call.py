@@ -110,6 +110,16 @@ def test_steady_loop_that_is_counted_is_still_sampled(observed: Observing) -> No
     assert c.mean == pytest.approx(1.0, rel=0.1)
 
 
+def test_a_late_second_forward_is_sampled_however_little_may_be_spent(observed: Observing) -> None:
+    """A memory of earlier tasks joins after the first of them."""
+    with observed(budget=0.0, keep_bytes=0) as seen:
+        seen.observer.schedule.charge(1.0, measuring=True)  # an empty purse
+        net = single()
+        train(net, sgd(net), 200)
+        two_forwards(net, 60, shift=3.0)
+    assert only(seen.recording).steps >= 12
+
+
 def test_one_call_a_step_is_never_read(observed: Observing) -> None:
     with observed() as seen:
         train(Net(), sgd(net := Net()), 1)

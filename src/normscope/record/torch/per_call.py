@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NONE = object()  # no running mean
 FOLDED = 8  # sampled steps that are folded at a time
 BARREN = 32  # steps without two calls of any layer, after which the loop has changed
-SPACING = 4  # a step is read after a quarter of the steps before it, whatever it costs: twenty of the first two hundred
+SPACING = 4  # a step is read after a quarter of the steps since such layers were found, whatever it costs: twenty of two hundred
 
 
 class PerCall:
@@ -43,6 +43,7 @@ class PerCall:
         self._barren = 0
         self._hooks = 0.0  # seconds within the forwards of this step
         self._next = 0  # the step from which on the next one is wanted
+        self._since = 0  # the step at which such layers were found
         self._cost = 2e-4  # of one sampled step, learned
 
     def before(
@@ -93,7 +94,7 @@ class PerCall:
             if self.contrasts.add([t for t in self._taken if t.forward.used and t.complete]):
                 self.sampling, self._barren = False, 0
                 step = self.observer.steps.count
-                self._next = step + max(1, step // SPACING)
+                self._next = step + max(1, (step - self._since) // SPACING)
                 if self.contrasts.waiting >= FOLDED:
                     self.contrasts.fold()
             else:
@@ -109,6 +110,8 @@ class PerCall:
             self.observer.schedule.charge(hooks, measuring=True)
             self.observer.books.measured += took
             self._cost = 0.7 * self._cost + 0.3 * (hooks + took)
+        if not self._several:
+            self._since = self.observer.steps.count
         self._several |= self._found - self._barred
         self._found.clear()
         self.due()
