@@ -27,6 +27,7 @@ class Rows(Listener):
         self._blocks: list[torch.Tensor] = []
         self._rows: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._committed = 0
+        self._place = (str(norm.running_mean.device), str(norm.running_mean.dtype))
         self._grow()
 
     def _grow(self) -> None:
@@ -77,8 +78,7 @@ class Rows(Listener):
 
     def kind(self) -> tuple[str, str, list[int]]:
         """What is the same for layers that can be pooled at once."""
-        block = self._blocks[0]
-        return str(block.device), str(block.dtype), self.counts
+        return *self._place, self.counts
 
     def taken(self) -> torch.Tensor:
         """Means and unbiased variances of the committed calls, (2, calls, channels), which no longer wait."""
@@ -98,6 +98,7 @@ class Pool:
         self._layers = tuple(layers)
         self._found: dict[tuple[Rows, ...], Moments] = {}
         self._wide: dict[torch.device, torch.Tensor] = {}
+        self._weights: tuple[list[int], torch.Tensor] | None = None
 
     @property
     def moments(self) -> list[Moments]:
@@ -109,7 +110,8 @@ class Pool:
         waiting = sorted((x for x in self._layers if x.counts), key=Rows.kind)
         for (_, _, counts), alike in groupby(waiting, key=Rows.kind):
             values, layers = [*counts], (*alike,)
-            here = _moments(values, self._widened([x.taken() for x in layers]))
+            wide = self._widened([x.taken() for x in layers])
+            here = _moments(self._weighted(values, wide.device), wide, sum(values))
             found = self._found.get(layers)
             self._found[layers] = here if found is None else found + here
 
@@ -121,6 +123,14 @@ class Pool:
             for layer, mean, squares in parts:
                 layer.pool(Moments(found.count, mean, squares))
         self._found.clear()
+
+    def _weighted(self, values: list[int], device: torch.device) -> torch.Tensor:
+        """The values as a tensor: mostly those of the last time, for batches are of one size."""
+        last = self._weights
+        if last is None or last[0] != values or last[1].device != device:
+            last = values, torch.tensor(values, dtype=torch.float64, device=device)
+            self._weights = last
+        return last[1]
 
     def _widened(self, blocks: list[torch.Tensor]) -> torch.Tensor:
         """The blocks side by side in float64, in memory that serves again: fresh pages cost more than the arithmetic."""
@@ -140,11 +150,9 @@ class Pool:
         return wide
 
 
-def _moments(values: list[int], wide: torch.Tensor) -> Moments:
-    """Of all calls (Chan, Golub & LeVeque 1979); `values` per channel and call, of which `wide` has means and variances."""
+def _moments(counts: torch.Tensor, wide: torch.Tensor, whole: int) -> Moments:
+    """Of all calls (Chan, Golub & LeVeque 1979); `counts` values per channel and call, of which `wide` has means and variances."""
     means, variances = wide
-    counts = torch.tensor(values, dtype=torch.float64, device=wide.device)
-    whole = sum(values)
     mean = counts @ means / whole
     # What is stored is the unbiased variance, squares / (count - 1).
     return Moments(whole, mean, (counts - 1) @ variances + counts @ means.sub_(mean).square_())
