@@ -39,6 +39,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
         _exchange(Layer, "__call__", _call, undo)
         _exchange(Operation, "symbolic_call", _operation, undo)
         _pass_through(undo)
+        _give_way(undo)
         _exchange(Variable, "assign", _assign, undo)
         for name, reflected in _REFLECTED.items():
             _exchange(Variable, name, functools.partial(_reflect, reflected), undo)
@@ -94,6 +95,21 @@ def _pass_through(undo: list[Callable[[], None]]) -> None:
 
     backend.convert_to_tensor = convert_to_tensor
     undo.append(functools.partial(setattr, backend, "convert_to_tensor", original))
+
+
+def _give_way(undo: list[Callable[[], None]]) -> None:
+    """An array of JAX would ask a tensor without values for its array; without that it leaves the operator to the tensor."""
+    original = vars(KerasTensor).get("__jax_array__")
+    if original is None:
+        return
+
+    def array(self: Any) -> Any:
+        if active() is not None:
+            raise AttributeError("__jax_array__")
+        return functools.partial(original, self)
+
+    setattr(KerasTensor, "__jax_array__", property(array))  # noqa: B010  no attribute of that kind, for the checker of types
+    undo.append(functools.partial(setattr, KerasTensor, "__jax_array__", original))
 
 
 def _symbolic(*values: Any) -> bool:

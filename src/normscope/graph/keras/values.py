@@ -20,4 +20,6 @@ def read(variable: Any) -> NDArray[Any]:
             .numpy()
             .copy()
         )
+    if hasattr(value, "numpy"):  # TensorFlow's, of whose variables numpy warns likewise
+        return np.array(value.numpy())
     return np.array(backend.convert_to_numpy(value))
