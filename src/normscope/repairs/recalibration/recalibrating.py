@@ -15,7 +15,7 @@ from normscope.probes.criteria import Criterion
 from normscope.probes.feeding import Fed, Forward
 from normscope.probes.setup import Given, Loader, Setup, prepared
 from normscope.probes.untouched import untouched
-from normscope.repairs.certificate import Certificate, LeftAlone, Score
+from normscope.repairs.certificate import Certificate, Difference, LeftAlone, Score
 from normscope.repairs.recalibration.batches import SAMPLES, Feed, cut_short
 from normscope.repairs.recalibration.certifying import Outputs, changes, notes
 from normscope.repairs.recalibration.choosing import Chosen, Names, choose, user_model
@@ -95,9 +95,7 @@ def recalibrate(
         return choose(root, layers, frozen), Feed(root, forward, device, samples, batches)
 
     chosen, feed = _together(team, begun)
-    work = _Work(
-        feed, chosen, team, exact=exact, precise=precise, compare=compare, progress=progress
-    )
+    work = _Work(feed, chosen, team, exact=exact, precise=precise, progress=progress)
     score: Score | None = None
     with untouched(root):
         if loss is None:
@@ -106,7 +104,7 @@ def recalibrate(
             setup = Setup(model=root, train=loader, loss=loss, forward=forward, target=target)
             found, score = work.judge(setup)
         found.checked()
-        after = work.outputs.again(feed, chosen.norms, found) if work.outputs is not None else ()
+        after = work.compared(found) if compare else ()
     kept = keep == "always" or (score is not None and is_better(score))
     moved = changes(chosen.norms, found) if compare else ()
     if kept:
@@ -157,12 +155,11 @@ class _Work:
         *,
         exact: bool,
         precise: bool,
-        compare: bool,
         progress: Progress | None,
     ) -> None:
         self.feed, self.norms, self.team = feed, chosen.norms, team
-        self.exact, self.precise, self.compare, self.progress = exact, precise, compare, progress
-        self.outputs: Outputs | None = None
+        self.exact, self.precise, self.progress = exact, precise, progress
+        self.first: Fed | None = None
 
     def stream(self, loader: Loader) -> Estimate:
         """Straight from the loader; layer by layer needs the batches again and keeps them."""
@@ -171,8 +168,8 @@ class _Work:
         def opened() -> Iterator[tuple[Fed, int]]:
             source = feed.of(loader)
             first = [*islice(source, 1)]
-            if first and self.compare:
-                self.outputs = Outputs.of(feed, self.norms, first[0][0])
+            if first:
+                self.first = first[0][0]
             return chain(first, source)
 
         if not self.exact:
@@ -194,8 +191,7 @@ class _Work:
         parts = _together(self.team, lambda: halves(batches))
         runs = [[(Fed(b.args, b.kwargs), b.samples) for b in part] for part in parts]
         whole = [(Fed(b.args, b.kwargs), b.samples) for b in batches]
-        if self.compare:
-            self.outputs = Outputs.of(feed, self.norms, whole[0][0])
+        self.first = whole[0][0]
         if self.exact:
             one, two = (self._layer_by_layer(run) for run in runs)
             found = self._layer_by_layer(whole)
@@ -208,6 +204,13 @@ class _Work:
         found.skipped += singles
         gaps = self.team.gather(lambda: judged(feed.model, self.norms, batches, (one, two)))
         return found, score_of(gaps)
+
+    def compared(self, found: Estimate) -> tuple[Difference, ...]:
+        """Outputs for the first samples with the old statistics, which are there until now, and with the new ones, which stay."""
+        if self.first is None:  # other ranks had batches
+            return ()
+        outputs = Outputs.of(self.feed, self.norms, self.first)
+        return outputs.again(self.feed, self.norms, found)
 
     def unreached(self, found: Estimate) -> tuple[LeftAlone, ...]:
         return tuple(
