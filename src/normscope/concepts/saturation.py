@@ -45,7 +45,7 @@ def node_of(graph: Graph, activation: Saturation) -> Node | None:
 
 
 def hidden(graph: Graph, node: Node) -> bool:
-    """Whether a linear map or norm reads it, and no product with another activation does."""
+    """Whether a linear map or norm reads it, and it is no gate: no factor of a product, unless the tanh that a sigmoid gates."""
     open_, read = [node], False
     seen: set[str] = set()
     while open_:
@@ -53,9 +53,21 @@ def hidden(graph: Graph, node: Node) -> bool:
             if reader.id in seen:
                 continue
             seen.add(reader.id)
-            if isinstance(reader.op, Multiply) and not reader.op.constant:
+            product = isinstance(reader.op, Multiply) and not reader.op.constant
+            if product and not _gated(graph, node, reader):
                 return False
             read = read or isinstance(reader.op, Affine | Norm)
-            if isinstance(reader.op, THROUGH):
+            if product or isinstance(reader.op, THROUGH):
                 open_.append(reader)
     return read
+
+
+def _gated(graph: Graph, node: Node, product: Node) -> bool:
+    """Whether `node` is the tanh of tanh · sigmoid; not in a cell that runs once for each moment, whose memory may well sit at an end."""
+    factors = [n for n in graph.inputs(product) if n is not node]
+    once = sum(n.path == node.path and n.op == node.op for n in graph) == 1
+    return once and _is(node, "tanh") and any(_is(n, "sigmoid") for n in factors)
+
+
+def _is(node: Node, name: str) -> bool:
+    return isinstance(node.op, Activation) and node.op.name == name

@@ -20,7 +20,8 @@ def unscaled_input(signal: Signal, graph: Graph, recording: Recording) -> Iterat
     ## What it checks
     The variance and root mean square of each channel of the kept inputs, and what they lead to. Too small: half of the channels vary by less
     than the $\epsilon$ of the first batch norm, and so do most of that norm's own inputs. Too large: some channel has a root mean square
-    above 10, and the first sigmoid or tanh behind it, with no norm between, is saturated (NS506).
+    above 10, and a sigmoid or tanh that it reaches through linear maps alone, with no norm between, is saturated (NS506: 80 % of its values, or
+    half of its units always at one end). Of a gated unit tanh · sigmoid that is the tanh.
 
     ## Why it matters
     A batch norm sets the scale only while the variance is above $\epsilon$: of inputs that were divided by 255 twice it makes next to nothing.
