@@ -126,6 +126,14 @@ def test_surer_findings_come_first():
     ] == ["NS902", "NS903", "NS901"]
 
 
+def test_of_equals_the_one_that_explains_more_comes_first():
+    assert [c for c, *_ in explained(found("NS901", "info"), found("NS902"))] == ["NS902", "NS901"]
+    equal = found("NS904", "warning"), found("NS902", "warning", model="B")
+    assert [c for c, *_ in explained(*equal)] == ["NS902", "NS904"]
+    symptom = found("NS903", "warning", model="Net")
+    assert [c for c, *_ in explained(*equal, symptom)] == ["NS904", "NS903", "NS902"]
+
+
 @pytest.mark.parametrize(
     ("findings", "status", "primary", "blame"),
     [

@@ -148,13 +148,19 @@ def _weight(f: Finding) -> tuple[int, int]:
 
 
 def rank(findings: Sequence[Finding]) -> list[Finding]:
-    """Worst and surest causes first, each followed by its symptoms."""
-    causes = sorted(
-        (f for f in findings if f.explained_by is None),
-        key=lambda f: (*(-w for w in _weight(f)), f.code),
-    )
+    """Worst and surest causes first, of equals the one that explains more, each followed by its symptoms."""
     symptoms = sorted(
         (f for f in findings if f.explained_by), key=lambda f: (*(-w for w in _weight(f)), f.code)
+    )
+    loud = [s for s in symptoms if s.severity != "info"]
+
+    def weight(cause: Finding) -> tuple[int, ...]:
+        explained = sum(s.explained_by == cause.code and _related(cause, s) for s in loud)
+        return (*_weight(cause), explained)
+
+    causes = sorted(
+        (f for f in findings if f.explained_by is None),
+        key=lambda f: (*(-w for w in weight(f)), f.code),
     )
     ordered: list[Finding] = []
     for i, cause in enumerate(causes):

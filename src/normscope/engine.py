@@ -54,5 +54,12 @@ def stamp(rule: Rule, finding: Finding, model: str = "") -> Finding:
     if SEVERITIES.index(severity) > SEVERITIES.index(rule.severity):
         raise ValueError(f"{rule.code} may give at most `{rule.severity}`, but gave `{severity}`.")
     return replace(
-        finding, code=rule.code, name=rule.name, severity=severity, model=finding.model or model
+        finding,
+        code=rule.code,
+        name=rule.name,
+        severity=severity,
+        model=finding.model or model,
+        layers=tuple(
+            x for x in finding.layers if x
+        ),  # the model itself, and bare functions, have no path
     )

@@ -4,6 +4,7 @@
 |---|---|---|
 | `graph` | the captured graph | captured model |
 | `recording` | what training did | run |
+| `gradients` | norms of gradients and weights at some steps | run |
 | `facts` | what the code alone says of its norm layers: settings, parameters and buffers before any data | model |
 | `weights` | the same, of a model whose statistics were learned: from a checkpoint, or by who built it | such model |
 | `gap` | the answer of the gap probe | probed model |
@@ -30,10 +31,11 @@ from normscope.record.recording import CHECKED, PROBED, Channels, Layer, Recordi
 
 REPLAYED = "needs kept training inputs, and a script that ends by itself with its model alive"
 HINTS: Mapping[str, str] = {
-    "graph": "no graph was captured: the script made no forward pass of a model with norm layers",
+    "graph": "no graph was captured: no training forward pass of a model with norm layers was seen",
     "facts": "no model with norm layers was seen",
     "weights": "no model with learned running statistics was seen",
     "recording": "observe a training run: `normscope run train.py`",
+    "gradients": "gradients are sampled from step 10 on, where an optimizer of PyTorch steps",
     "gap": "the gap probe needs the script to end by itself with its model alive and training inputs kept",
     "independence": "needs twelve kept training batches of one size, and a script that ends by itself with its model alive",
     "signal": REPLAYED,
@@ -45,6 +47,8 @@ HINTS: Mapping[str, str] = {
     "regularization": "ask for it: `normscope probe regularization file.py:setup`",
     "trial": "ask for it: `normscope trial --arms group,none --metric PATTERN train.py`",
 }
+
+OF_THE_RUN = ("recording", "gradients")
 
 CHECKED_HINTS: Mapping[str, str] = {
     **dict.fromkeys(HINTS, "train under observation: `normscope run train.py`"),
@@ -87,10 +91,10 @@ class Evidence:
     def bind(self, needs: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         """Every combination of the asked-for values that belongs together.
 
-        A run has one recording; graphs and probe answers are matched by their model.
+        A run has one recording, and gradients of all its models; graphs and probe answers are matched by their model.
         """
-        plural = [n for n in needs if n != "recording"]
-        shared = {"recording": self.values["recording"][0]} if "recording" in needs else {}
+        plural = [n for n in needs if n not in OF_THE_RUN]
+        shared = {n: self.values[n][0] for n in needs if n in OF_THE_RUN}
         if not plural:
             yield shared
             return
@@ -118,6 +122,7 @@ def of_recording(recording: Recording) -> Evidence:
     facts = tuple(_facts(recording))
     values: dict[str, list[object]] = {
         "recording": [recording] if recording.trained else [],
+        "gradients": [g] if (g := recording.gradients) is not None and len(g.steps) else [],
         "graph": list(recording.graphs),
         "facts": list(facts),
         "weights": [f for f in facts if _learned(f)],

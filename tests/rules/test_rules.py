@@ -38,6 +38,8 @@ def evidence(case: Faulty | Healthy) -> Evidence:
         recording.graphs = list(values.get("graph", []))
         recording.measurements = measurements
         values["recording"] = [recording]
+        if recording.gradients is not None:
+            values["gradients"] = [recording.gradients]
     return Evidence(values, HINTS)
 
 

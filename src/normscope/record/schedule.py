@@ -59,7 +59,9 @@ class Schedule:
         """Whether a measurement of that cost fits into the purse now."""
         purse = self.budget * self.loop
         kept_books = self.observing - self.measuring
-        return self.measuring + UNSEEN * seconds <= CREDIT + max(purse - kept_books, RESERVED * purse)
+        return self.measuring + UNSEEN * seconds <= CREDIT + max(
+            purse - kept_books, RESERVED * purse
+        )
 
     def affords_books(self, seconds: float) -> bool:
         """Whether book-keeping that can be left out fits beside everything spent so far."""

@@ -7,6 +7,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from normscope.concepts.wording import named
 from normscope.evidence import Facts
 from normscope.finding import SEVERITIES, Confidence, Finding, Measured, Remedy, Severity
 from normscope.record.recording import Layer, Recording
@@ -101,7 +102,7 @@ def findings_of(name: str, judged: Iterable[Judged]) -> Iterator[Finding]:
     for eps, found in groups.items():
         worst = max(found, key=lambda j: (SEVERITIES.index(j.severity), j.size))
         layers = [j.layer for j in found]
-        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        names = named(layers)
         yield Finding(
             f"{names} {'has' if len(layers) == 1 else 'have'} eps={eps:g}{worst.consequence} {worst.advice}",
             severity=worst.severity,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from normscope import statistics
+from normscope.concepts.wording import named
 from normscope.evidence import Facts
 from normscope.finding import SEVERITIES, Finding, Measured, Remedy, Severity, Steps
 from normscope.probes import thresholds
@@ -27,7 +28,7 @@ def by_settings(facts: Facts) -> Iterator[Finding]:
         if layer.kind == "batch" and layer.tracks and (inverted or layer.momentum == 0):
             groups.setdefault(layer.momentum or 0.0, []).append(layer)
     for momentum, layers in groups.items():
-        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        names = named(layers)
         yield Finding(
             f"{names} {'has' if len(layers) == 1 else 'have'} momentum={momentum:g}, in PyTorch the weight of the new batch: "
             f"once trained, {consequence(momentum)}. Use momentum={meant(momentum):g}.",
@@ -92,7 +93,7 @@ def momentum_convention(recording: Recording) -> Iterator[Finding]:
         severities: list[Severity] = [u.severity(recording) for u in uses]
         severity = max(severities, key=SEVERITIES.index)
         layers = [u.layer for u in uses]
-        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        names = named(layers)
         yield Finding(
             f"{names} {'has' if len(layers) == 1 else 'have'} momentum={momentum:g}, in PyTorch the weight of the new batch: "
             f"{consequence(momentum)}{', and evaluation used them' if any(u.evaluated for u in uses) else ''}. "
@@ -127,7 +128,7 @@ def written_by_hand(recording: Recording) -> Iterator[Finding]:
         severity: Severity = (
             "error" if evaluated and stale else "warning" if evaluated and noisy else "info"
         )
-        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        names = named(layers)
         yield Finding(
             f"The running average that {names} {'keeps' if len(layers) == 1 else 'keep'} by hand gives a new batch the weight {momentum:.3g} "
             f"(measured): {consequence(min(momentum, 1.0))}{', and evaluation used them' if evaluated else ''}. "

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from normscope.concepts.wording import named
 from normscope.finding import Finding, Measured, Remedy
 from normscope.record.recording import Layer, Recording
 from normscope.rule import Faulty, Healthy, rule
@@ -49,7 +50,7 @@ def norm_parameters_not_optimized(recording: Recording) -> Iterator[Finding]:
     for model, layers in by_model.items():
         steps = max(steps_of(recording, x) for x in layers)
         deliberate = all(x.fresh_at_start is False for x in layers)
-        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        names = named(layers)
         affected = f"{len(layers)} norm{'s' if len(layers) > 1 else ''} ({names})"
         yield Finding(
             f"Scale and shift of {affected} require gradients but are in no optimizer: unchanged after {steps} steps while the layers "

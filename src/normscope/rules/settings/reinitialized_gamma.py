@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from math import hypot
 
+from normscope.concepts.wording import named
 from normscope.evidence import Facts
 from normscope.finding import Finding, Measured, Remedy, Severity
 from normscope.record.recording import Layer, Recording
@@ -76,7 +77,7 @@ def finding_of(name: str, layers: Iterable[Layer]) -> Iterator[Finding]:
     hit = [x for x in known if overwritten(x)]
     if hit:
         first = max(hit, key=lambda x: -rms(x))
-        names = ", ".join(f"`{x.path}`" for x in hit[:3]) + (", …" if len(hit) > 3 else "")
+        names = named(hit)
         yield Finding(
             f"Before training the scale of {len(hit)} of {len(known)} norms ({names}) was random around 0, in `{first.path}` with mean "
             f"{first.gamma_mean_at_start:.2g} and standard deviation {first.gamma_sd_at_start:.2g}: an initializer for weights "

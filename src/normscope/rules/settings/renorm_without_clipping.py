@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
+from normscope.concepts.wording import named
 from normscope.evidence import Facts
 from normscope.finding import Finding, Measured, Remedy
 from normscope.probes.observations import OwnStatistics, own_statistics
@@ -64,7 +65,7 @@ def renorm_without_clipping(recording: Recording) -> Iterator[Finding]:
 
 def told(layers: list[Layer], model: str) -> Finding:
     """The finding on layers of one model that lack bounds."""
-    names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+    names = named(layers)
     missing = " and ".join(unbounded(layers[0]))
     return Finding(
         f"{names} renormalize{'s' if len(layers) == 1 else ''} without {missing} from step 0 on, when the running statistics know "
@@ -93,7 +94,7 @@ def measured(recording: Recording) -> Iterator[Finding]:
         if not bounded and own.renorm and own.steps:
             groups.setdefault(own.name, []).append(own)
     for name, layers in groups.items():
-        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        names = named(layers)
         bounds = {"rmax": layers[0].bounded_scale, "dmax": layers[0].bounded_shift}
         missing = " and ".join(k for k, bounded in bounds.items() if not bounded)
         yield Finding(

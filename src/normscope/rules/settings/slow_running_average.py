@@ -6,6 +6,7 @@ from math import prod
 
 from normscope import statistics
 from normscope.concepts.recalibration import recalibrated
+from normscope.concepts.wording import named
 from normscope.finding import SEVERITIES, Finding, Measured, Remedy, Severity, Steps
 from normscope.probes import thresholds
 from normscope.probes.results import Gap, LayerGap, Reading, gap_of
@@ -69,7 +70,7 @@ def finding(
 ) -> Finding:
     worst = max(found, key=lambda x: x.shown)
     layers = [x.layer for x in found]
-    names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+    names = named(layers)
     need = statistics.updates_to_forget(worst.momentum, LEFT)
     when, step = worst.moment
     return Finding(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from normscope.concepts.wording import named
 from normscope.finding import Finding, Measured, Remedy
 from normscope.record.recording import Layer, Recording
 from normscope.rule import Faulty, Healthy, rule
@@ -41,7 +42,7 @@ def weight_decay_on_norm(recording: Recording) -> Iterator[Finding]:
         if layer.weight_decay and layer.trainable:
             groups.setdefault((layer.model, layer.weight_decay), []).append(layer)
     for (model, decay), layers in groups.items():
-        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        names = named(layers)
         yield Finding(
             f"Scale and shift of {names} are decayed with weight {decay:g}. It may help or harm: compare a run without it.",
             severity="info",

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from normscope.concepts.paths import bypassed, flood
+from normscope.concepts.wording import named
 from normscope.finding import Finding, Measured, Remedy
 from normscope.graph.model import Graph, Node
 from normscope.record.recording import Layer, Recording
@@ -91,7 +92,7 @@ def zero_gamma_on_plain_path(graph: Graph, recording: Recording) -> Iterator[Fin
     if not steps:
         yield from _dead_branches(graph, recording)
         return
-    names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+    names = named(layers)
     yield Finding(
         f"The scale of {names} is 0 in every channel, after {steps} steps still, and no path leads around: "
         "nothing before it reaches the output or gets a gradient. Start it at 1.",
@@ -126,7 +127,7 @@ def _dead_branches(graph: Graph, recording: Recording) -> Iterator[Finding]:
     if steps < SETTLED:
         return
     last = starved[0]
-    names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+    names = named(layers)
     yield Finding(
         f"The scales of {names} are 0 in every channel, after {steps} steps still: they follow one another, so that neither lets a gradient "
         "to the other and their branch does nothing. Start at 1 all but the last of each branch.",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from normscope.concepts.wording import named
 from normscope.evidence import Facts
 from normscope.finding import Finding, Measured, Remedy, Steps
 from normscope.graph.model import Affine, Graph, Input, Node, Norm, Opaque
@@ -73,7 +74,7 @@ def finding_of(model: str, found: list[Collapse]) -> Finding:
     layers = [c.layer for c in found]
     # The first to collapse in forward order starves those behind it.
     source = found[0]
-    names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+    names = named(layers)
     return Finding(
         f"{source.share:.0%} of the channels that reach `{source.layer.path}` have a variance below its eps={source.layer.eps:g} "
         f"(layers in this state: {names}): the norm cannot set their scale. Look at what feeds `{source.layer.path}`.",

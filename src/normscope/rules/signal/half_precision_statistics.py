@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from normscope.concepts.wording import named
 from normscope.evidence import Facts
 from normscope.finding import Finding, Measured, Remedy, Severity
 from normscope.probes import thresholds
@@ -30,7 +31,7 @@ def as_built(facts: Facts) -> Iterator[Finding]:
     if far:
         layer, worst = max(far, key=lambda f: f[1].size)
         layers = [x for x, _ in far]
-        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        names = named(layers)
         yield Finding(
             f"The running statistics of {names} are kept in {layer.dtype}. Averaged there with weight {worst.momentum:g}, the variance of "
             f"`{layer.path}` stops within {worst.variance:.0%} of what it should become. Keep the norms in float32 if the model is to be trained so.",
@@ -98,7 +99,7 @@ def half_precision_statistics(recording: Recording) -> Iterator[Finding]:
     for model, found in by_model.items():
         layer, worst = max(found, key=lambda f: f[1].size)
         layers = [x for x, _ in found]
-        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        names = named(layers)
         yield Finding(
             f"The running statistics of {names} are averaged in {layer.dtype} with weight {worst.momentum:g}: updates are rounded away "
             f"while the mean of `{layer.path}` is within {worst.mean:.2g} standard deviations and its variance within {worst.variance:.0%} "

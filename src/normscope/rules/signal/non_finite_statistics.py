@@ -48,7 +48,7 @@ def _reset(path: str) -> Remedy:
     "NS501",
     severity="error",
     since="0.1.0",
-    explains=("NS408", "NS502", "NS503", "NS504", "NS507", "NS601"),
+    explains=("NS401", "NS408", "NS502", "NS503", "NS504", "NS507", "NS601"),
     static=in_the_buffers,
 )
 def non_finite_statistics(recording: Recording) -> Iterator[Finding]:

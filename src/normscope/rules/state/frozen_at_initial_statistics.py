@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from normscope.concepts.wording import named
 from normscope.evidence import Facts
 from normscope.finding import Finding, Measured, Remedy, Severity, Steps
 from normscope.record.recording import Layer, Recording, Span
@@ -16,7 +17,7 @@ def in_the_checkpoint(weights: Facts) -> Iterator[Finding]:
     layers = [x for x in complete if x.fresh_at_start and x.beta_rms_at_start]
     if not layers:
         return
-    names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+    names = named(layers)
     # Where every layer is so, somebody may have folded the statistics into scale and shift.
     mixed = any(x.fresh_at_start is False for x in complete)
     yield Finding(
@@ -81,7 +82,7 @@ def frozen_at_initial_statistics(recording: Recording) -> Iterator[Finding]:
     for model, found in by_model.items():
         layers = [x for x, _ in found]
         spans = max((s for _, s in found), key=steps_of)
-        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        names = named(layers)
         yield Finding(
             f"{names} trained {steps_of(spans)} steps in eval mode with the initial statistics, mean 0 and variance 1: nothing was normalized. "
             "Put the norm layers in train mode, or load learned statistics before freezing them.",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from normscope.concepts.recalibration import recalibrated
+from normscope.concepts.wording import named
 from normscope.evidence import Facts
 from normscope.finding import Finding, Measured, Remedy, Severity, Steps
 from normscope.probes import thresholds
@@ -26,7 +27,7 @@ def by_its_keys(weights: Facts) -> Iterator[Finding]:
         ]
         if not layers:
             continue
-        names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+        names = named(layers)
         yield Finding(
             f"{names} ({len(layers)} of {len(weights.layers)} norms): {why}. Save and load the whole `state_dict()`.",
             severity="error",
@@ -140,7 +141,7 @@ def brought_back(recording: Recording, model: int) -> list[Layer]:
 
 def _initial(recording: Recording, model: int, way: Way, layers: list[Layer]) -> Finding:
     record = recording.models[model]
-    names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+    names = named(layers)
     trained = recording.models.get(record.restored_from if record.restored_from is not None else -1)
     what = f"{names} normalize{'s' if len(layers) == 1 else ''} with running mean 0 and variance 1, the initial ones"
     why = {
@@ -171,7 +172,7 @@ def _stale(recording: Recording, gap: Gap, layers: list[Layer]) -> Iterator[Find
     severity = thresholds.staleness(gap)
     if severity not in ("warning", "error"):
         return
-    names = ", ".join(f"`{x.path}`" for x in layers[:3]) + (", …" if len(layers) > 3 else "")
+    names = named(layers)
     step = layers[0].loaded_step
     yield Finding(
         f"After step {step} a state dict brought back the parameters of {names} without their running statistics, which are still those of the "

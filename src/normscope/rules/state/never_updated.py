@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from normscope.concepts.recalibration import recalibrated
+from normscope.concepts.wording import named
 from normscope.finding import Finding, Measured, Remedy, Steps
 from normscope.probes.observations import OwnStatistics, own_statistics
 from normscope.record.recording import Layer, Recording
@@ -51,7 +52,7 @@ def never_updated(recording: Recording) -> Iterator[Finding]:
         evaluated = [u for u in found if u.evaluations]
         told = evaluated or found
         steps = max(u.steps for u in told)
-        names = ", ".join(f"`{u.layer.path}`" for u in told[:3]) + (", …" if len(told) > 3 else "")
+        names = named([u.layer for u in told])
         used = (
             f", and {max(u.evaluations for u in told)} inference forwards normalized with them"
             if evaluated
@@ -79,7 +80,7 @@ def kept_by_hand(recording: Recording) -> Iterator[Finding]:
         if still and own.evaluations and own.steps >= LONG:
             groups.setdefault(own.name, []).append(own)
     for name, found in groups.items():
-        names = ", ".join(f"`{x.path}`" for x in found[:3]) + (", …" if len(found) > 3 else "")
+        names = named(found)
         yield Finding(
             f"After {found[0].steps} training steps the running statistics that {names} {'keeps' if len(found) == 1 else 'keep'} by hand "
             f"({', '.join(found[0].buffers)}) are still all 0 and 1: a training forward leaves them as they are, and {found[0].evaluations} "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import exp
 
 from normscope.concepts.paths import flood, longest
+from normscope.concepts.wording import named
 from normscope.finding import SEVERITIES, Confidence, Finding, Measured, Remedy, Severity
 from normscope.graph.model import Affine, Cast, Graph, Node, Norm, View
 from normscope.probes import thresholds
@@ -190,7 +191,7 @@ def finding(graph: Graph, found: list[Recurrence], gap: Gap | None) -> Finding:
         if alpha
         else ""
     )
-    names = ", ".join(f"`{r.layer.path}`" for r in found[:3]) + (", …" if len(found) > 3 else "")
+    names = named([r.layer for r in found])
     todo = (
         "Use LayerNorm inside the recurrence, or a norm for each step."
         if severity != "info"

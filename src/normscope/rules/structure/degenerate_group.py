@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from normscope.concepts.wording import named
 from normscope.finding import Finding, Measured, Remedy
 from normscope.graph.model import Graph, Node, Norm
 from normscope.rule import Faulty, Healthy, rule
@@ -43,7 +44,7 @@ def degenerate_group(graph: Graph) -> Iterator[Finding]:
     if not dead:
         return
     node, op = dead[0]
-    names = ", ".join(f"`{n.path}`" for n, _ in dead[:3]) + (", …" if len(dead) > 3 else "")
+    names = named([n for n, _ in dead])
     yield Finding(
         f"{names} {'normalizes' if len(dead) == 1 else 'normalize'} every value by itself{detail(node, op)}: "
         f"{outcome(op)} whatever comes in. A group must hold more than 1 value.",

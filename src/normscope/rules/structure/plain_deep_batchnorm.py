@@ -18,7 +18,9 @@ TRAINED = 0.1  # of the early loss
 
 
 @rule("NS104", severity="warning", since="0.1.0", explains=("NS408", "NS504"))
-def plain_deep_batchnorm(graph: Graph, recording: Recording) -> Iterator[Finding]:
+def plain_deep_batchnorm(
+    graph: Graph, gradients: Gradients, recording: Recording
+) -> Iterator[Finding]:
     """More than twenty batch norms follow each other without a skip, and the gradient grows on its way back.
 
     ## What it checks
@@ -45,7 +47,8 @@ def plain_deep_batchnorm(graph: Graph, recording: Recording) -> Iterator[Finding
     A skip connection around every block or two; or fewer layers. LayerNorm does not grow the gradient (×0.99 a layer).
 
     ## Known limits
-    Silent when the loss has fallen below a tenth of its first values: then the network trains. Calibrated on thirteen runs: plain
+    Gradients are sampled where an optimizer of PyTorch steps, and a weight is one of the way where it belongs to the module that uses it: silent
+    for updates written by hand and for weights kept in a dictionary of parameters. Silent when the loss has fallen below a tenth of its first values: then the network trains. Calibrated on thirteen runs: plain
     towers that learned, of 8 to 30 norms (MLP, convolutions, MobileNetV1 of 27) stayed at medians of 0.6 to 7.5;
     towers of 36 and 40 that did not, at 17 to 580; none of 244 healthy scripts was flagged. Towers that fail with a smaller ratio are
     missed.
@@ -56,11 +59,11 @@ def plain_deep_batchnorm(graph: Graph, recording: Recording) -> Iterator[Finding
     """
     chain = shortest_way(graph)
     norms = [n for n in chain if is_batch_norm(n)]
-    if len(norms) <= DEEP or recording.gradients is None or learned(recording.scalars):
+    if len(norms) <= DEEP or learned(recording.scalars):
         return
     weights = weights_before(chain, norms[-1])
-    columns = columns_of(recording.gradients, graph.model, weights)
-    steps, ratios = growth(recording.gradients, columns)
+    columns = columns_of(gradients, graph.model, weights)
+    steps, ratios = growth(gradients, columns)
     if len(ratios) < SAMPLES or (ratio := float(np.median(ratios))) <= FAR:
         return
     first, last = norms[0].path, norms[-1].path
@@ -196,7 +199,6 @@ CASES = (
         + "; "
         + "; ".join(f"loss {i} {2.0 if i < 5 else 0.05}" for i in range(1, 20)),
     ),
-    Healthy("gradients not sampled", sketch=_tower(40), story="layer n0; train n0 x100"),
     Healthy("one sample", sketch=_tower(40), story=_norms(40, 100.0, steps=(10,))),
     Healthy(
         "layer norms",

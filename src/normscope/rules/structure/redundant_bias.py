@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 
+from normscope.concepts.wording import named
 from normscope.finding import Finding, Measured, Remedy
 from normscope.graph.model import Affine, Graph, Node, Norm, Op, View
 from normscope.rule import Faulty, Healthy, rule
@@ -40,7 +41,7 @@ def redundant_bias(graph: Graph) -> Iterator[Finding]:
     if not dead:
         return
     total = sum(bias for _, bias in dead)
-    names = ", ".join(f"`{n.path}`" for n, _ in dead[:3]) + (", …" if len(dead) > 3 else "")
+    names = named([n for n, _ in dead])
     layers = "layer" if len(dead) == 1 else "layers"
     yield Finding(
         f"The norm right after it cancels the bias of {len(dead)} {layers} ({names}): "
