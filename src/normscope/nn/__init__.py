@@ -20,7 +20,8 @@ want that. (Synchronizing keeps parameters and statistics but takes away what th
 choose.) A frozen layer must be left alone by all of it. The layers of a domain each want it for themselves.
 """
 
-import torch  # noqa: F401  first: an observed run begins to observe there, and that imports the modules below
+# First: an observed run begins to observe there, and that imports the modules below.
+import torch  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 from normscope.nn.batch_norm import BatchNorm
 from normscope.nn.batch_renorm import BatchRenorm
