@@ -126,3 +126,21 @@ def test_evaluations_do_not_end_a_counted_loop(observed: Observing) -> None:
                 model(batch()[0])
         assert seen.observer.routine.active
     assert seen.recording.steps == 160
+
+
+def test_the_average_is_kept_however_little_may_be_spent(observed: Observing) -> None:
+    model = Net()
+    optimizer = sgd(model)
+    with observed(budget=0.0) as seen:
+        seen.observer.schedule.charge(1.0, measuring=True)  # an empty purse
+        for _ in range(3):
+            train(model, optimizer, 10)
+            evaluate(model, 1)  # on the raw weights
+            average = shifted(model)
+            with swapped(model, average, how="copy_"):
+                evaluate(model, 1)
+        root = seen.observer.registry.roots[0]
+        kept = seen.observer.stand_ins.of(root)
+    assert kept is not None
+    names = [n for n, _ in model.named_parameters()]
+    assert all(torch.equal(kept[n], a) for n, a in zip(names, average, strict=True))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 64 << 20
 SPEED = 1e9  # bytes a second that copying to the host makes at the least
 PARAMETERS, VALUES = 8, 64  # of a sample
+SURELY = 8  # after an eighth of the steps before it a state is kept whatever it costs
 MOST = 2  # evaluations between two steps: of the raw weights and of an average
 
 
@@ -43,6 +44,7 @@ class StandIns:
         self.observer = observer
         self._evaluated: dict[int, list[Evaluated]] = {}
         self._found: dict[int, Evaluated] = {}
+        self._kept: dict[int, int] = {}  # by model, the step of the latest state that was kept
 
     def note(self, root: Root, module: nn.Module) -> None:
         """Before an outermost forward of `module`."""
@@ -73,7 +75,12 @@ class StandIns:
         if len(seen) == MOST or (seen and seen[-1].key == key):
             return
         began = perf_counter()
-        keep = root.bytes <= MOST_BYTES and self.observer.schedule.affords(root.bytes / SPEED)
+        kept = self._kept.get(root.record.id, step)
+        surely = step == kept or step >= kept + max(1, kept // SURELY)
+        affords = surely or self.observer.schedule.affords(root.bytes / SPEED)
+        keep = root.bytes <= MOST_BYTES and affords
+        if keep:
+            self._kept[root.record.id] = step
         state = {k: v.detach().cpu().clone() for k, v in _held(module).items()} if keep else None
         self._evaluated[root.record.id] = [*seen, Evaluated(step, key, _sample(module), state)]
         self.observer.routine.record_next()
