@@ -35,7 +35,7 @@ HINTS: Mapping[str, str] = {
     "facts": "no model with norm layers was seen",
     "weights": "no model with learned running statistics was seen",
     "recording": "observe a training run: `normscope run train.py`",
-    "gradients": "gradients are sampled from step 10 on, where an optimizer of PyTorch steps",
+    "gradients": "gradients are sampled from step 10 on, where `backward` leaves them with the weights",
     "gap": "the gap probe needs the script to end by itself with its model alive and training inputs kept",
     "independence": "needs twelve kept training batches of one size, and a script that ends by itself with its model alive",
     "signal": REPLAYED,

@@ -220,3 +220,24 @@ def test_the_run_is_the_same_with_samples(observed: Observing) -> None:
         found = run()
     assert len(steps_of(seen.recording.gradients, 0)) >= 5
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_weights_that_the_script_moves_itself(observed: Observing) -> None:
+    model = Net()
+    expected = {}
+    with observed() as seen:
+        for step in range(1, 31):
+            x, y = batch()
+            F.cross_entropy(model(x), y).backward()
+            expected[step] = norms_of(model)
+            with torch.no_grad():
+                for p in model.parameters():
+                    p -= 0.05 * p.grad
+                    p.grad = None
+    gradients = seen.recording.gradients
+    steps = steps_of(gradients, 0)
+    assert steps[0] == 10
+    assert len(steps) >= 4
+    for step in steps:
+        for path, found in row_at(gradients, step).items():
+            assert found == pytest.approx(expected[step][path], rel=1e-5)

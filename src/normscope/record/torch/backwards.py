@@ -58,6 +58,8 @@ class Backwards:
             if root.pending:
                 if any(f.used for f in root.pending):
                     observer.steps.watch(root)
+                    if root.record.id in observer.steps.by_hand:
+                        observer.gradients.take_by_hand(root)
                 observer.timeline.resolve(root, steps=observer.steps.count)
         observer.schedule.charge(perf_counter() - began)
 

@@ -89,7 +89,7 @@ class KeptBatches:
 
     def lacks(self, root: Root, step: int) -> bool:
         """Whether fewer batches are kept than the probes need, or none of late."""
-        mine = self.batches.get(root.record.id, ())
+        mine = self.batches.get(root.record.id, [])
         return len(mine) < FEW or step >= mine[-1].step * (1 + 1 / SURELY)
 
     def skip(self, root: Root, step: int) -> None:

@@ -1,7 +1,8 @@
 # pyright: basic
 """L2 norms of gradients and weights, by parameter tensor, at a few steps that lie ever further apart.
 
-Taken right before an optimizer steps, when gradients are whole, clipped and unscaled. Every step past the first ones costs
+Taken right before an optimizer steps, when gradients are whole, clipped and unscaled; of a model whose weights the script's own
+lines move, after a backward pass, which of accumulated ones may be a part. Every step past the first ones costs
 one comparison; a sample launches two operations per device and waits for nothing: its numbers are read at the next flush.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from time import perf_counter
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +20,7 @@ from torch.compiler import is_compiling
 
 from normscope.record.recording import GradientSample, Parameter
 from normscope.record.torch.norms import clean_path, is_lazy
+from normscope.record.torch.roots import Root
 
 if TYPE_CHECKING:
     from normscope.record.torch.observer import Observer
@@ -54,6 +57,9 @@ class GradientSeries:
         self._waiting: list[_Taken] = []
         self._kept = 0
         self._slowness = 1.0  # what a sample took, in units of the guess
+        self._by_hand: dict[
+            int, Any
+        ] = {}  # by model, what stands for the optimizer that it has not
         self._refused = 0.0  # seconds that the latest sample which was too dear would have taken
 
     def take(self, optimizer: torch.optim.Optimizer) -> None:
@@ -92,6 +98,15 @@ class GradientSeries:
                 took = (perf_counter() - began) / guess
                 self._slowness = 0.5 * self._slowness + 0.5 * took
         observer.schedule.charge(perf_counter() - began, measuring=True)
+
+    def take_by_hand(self, root: Root) -> None:
+        """After a backward pass through a model whose weights no optimizer moves."""
+        module = root.module
+        if module is None or self.observer.count < self.observer.sample_at:
+            return
+        owner = self._by_hand.setdefault(root.record.id, SimpleNamespace())
+        owner.param_groups = [{"params": [p for p in module.parameters() if p.requires_grad]}]
+        self.take(owner)
 
     def _wait(self) -> None:
         """A sample is too dear now: try again a little later."""

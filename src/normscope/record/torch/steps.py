@@ -28,7 +28,7 @@ class Steps:
         # Weight decay by the id of each parameter that a stepping optimizer holds.
         self.optimized: dict[int, float] = {}
         self.names: list[str] = []
-        self._by_hand: set[int] = set()  # models that the script's own lines update
+        self.by_hand: set[int] = set()  # models that the script's own lines update
         self._held: dict[int, dict[int, float]] = {}
         self._sizes: dict[int, list[int]] = {}
 
@@ -99,7 +99,7 @@ class Steps:
         self.optimized |= self._held[key]
         # What moved before by hand was moved on the way to this optimizer's step (sharpness-aware minimization).
         owned = (r for r in self.observer.registry.roots if self.owns(optimizer, r))
-        self._by_hand -= {r.record.id for r in owned}
+        self.by_hand -= {r.record.id for r in owned}
         if (name := type(optimizer).__name__) not in self.names:
             self.names.append(name)
 
@@ -112,7 +112,7 @@ class Steps:
     def watch(self, root: Root) -> None:
         """After a backward: remember a sample of a model that no optimizer is known to step."""
         module = root.module
-        by_hand = root.record.id in self._by_hand
+        by_hand = root.record.id in self.by_hand
         if module is None or (root.record.optimized and not by_hand):
             return
         trainable = [p for p in module.parameters() if p.requires_grad]
@@ -135,7 +135,7 @@ class Steps:
             p._version != v or not torch.equal(p.detach().flatten()[:8], old)
             for p, v, old in watched[1]
         ):
-            self._by_hand.add(root.record.id)
+            self.by_hand.add(root.record.id)
             moved = {id(p): 0.0 for p in module.parameters() if p.requires_grad}
             self.optimized = moved | self.optimized
             if "hand-written" not in self.names:
