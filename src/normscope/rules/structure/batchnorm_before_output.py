@@ -18,7 +18,9 @@ def at_first_sight(graph: Graph) -> Iterator[Finding]:
         yield finding(*last, severity="info", observed=False)
 
 
-@rule("NS109", severity="warning", since="0.1.0", explains=("NS504", "NS601"), static=at_first_sight)
+@rule(
+    "NS109", severity="warning", since="0.1.0", explains=("NS504", "NS601"), static=at_first_sight
+)
 def batchnorm_before_output(graph: Graph, recording: Recording) -> Iterator[Finding]:
     r"""A batch norm normalizes the prediction itself.
 
