@@ -7,17 +7,19 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
-from normscope.diagnosis import Diagnosis, diagnose
 from normscope.probes.keras import atexit, late
 from normscope.record.keras import Observer as _Observer
 from normscope.record.keras import active, observe
 from normscope.record.store import Store, load
 
 __all__ = ["Observer", "finish", "observe"]
+
+if TYPE_CHECKING:
+    from normscope.report.shown import Shown
 
 
 def finish(observer: _Observer, *, probe: bool) -> None:
@@ -64,7 +66,7 @@ class Observer(keras.callbacks.Callback):
             store.put_meta(key, value)
         self._observer = observe(store, budget=budget, keep_bytes=keep_bytes)
 
-    def diagnose(self) -> Diagnosis:
+    def diagnose(self) -> Shown:
         """End observing, if this has not been done, and judge what was seen."""
         observer, self._observer = self._observer, None
         if observer is not None:
@@ -73,12 +75,12 @@ class Observer(keras.callbacks.Callback):
             observer.store.close()
         elif self._outer is not None and active() is self._outer:
             self._outer.flush()
-        return diagnose(load(self.path))
+        from normscope.report.shown import shown
+
+        return shown(load(self.path))
 
     def _repr_html_(self) -> str:
-        from normscope.report.html import to_html
-
-        return to_html(self.diagnose())
+        return self.diagnose()._repr_html_()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Observer:
         return self  # one observation, whoever copies the list of callbacks

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from normscope.diagnosis import Diagnosis, diagnose
 from normscope.probes import atexit
 from normscope.record.store import Store, load
 from normscope.record.torch import Observer, active, observe
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from normscope.report.shown import Shown
 
 __all__ = ["Run", "active", "finish", "observe", "watch"]
 
@@ -41,14 +42,14 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def diagnose(self) -> Diagnosis:
-        """The diagnosis; in a notebook it shows itself as a report."""
-        return diagnose(load(self.path))
+    def diagnose(self) -> Shown:
+        """The diagnosis; printed or in a notebook it shows itself as a report."""
+        from normscope.report.shown import shown
+
+        return shown(load(self.path))
 
     def _repr_html_(self) -> str:
-        from normscope.report.html import to_html
-
-        return to_html(self.diagnose())
+        return self.diagnose()._repr_html_()
 
 
 @contextmanager

@@ -44,6 +44,10 @@ def test_the_diagnosis_shows_itself_in_a_notebook(tmp_path: Path) -> None:
     page = run._repr_html_()
     assert page.lstrip().lower().startswith("<!doctype html>")
     assert "body.1" in page
+    diagnosis = run.diagnose()
+    assert diagnosis._repr_html_() == page
+    assert str(diagnosis).startswith("Verdict")
+    assert "body.1" in str(diagnosis)
 
 
 def test_without_a_path_the_recording_is_a_new_file_each_time(
