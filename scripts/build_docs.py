@@ -50,7 +50,12 @@ def page(rule: Rule, source: Path) -> str:
         facts.insert(0, f"**off by default**: `--select {rule.code}`")
     if rule.explains:
         known = {r.code for r in catalogue.rules()}
-        symptoms = (f"[{c}]({c}.md)" if c in known else c for c in rule.explains)
+        symptoms = (
+            f"[{c}]({c}.md){' (at its layers)' if c in rule.at_its_layers else ''}"
+            if c in known
+            else c
+            for c in rule.explains
+        )
         facts.append(f"explains {', '.join(symptoms)}")
     if names := repairs_for(rule.code):
         facts.append(f"mended by {', '.join(f'[`{n}`](../repairs.md)' for n in names)}")
@@ -78,8 +83,7 @@ def causes(rules: tuple[Rule, ...]) -> str:
     """The whole relation of causes and symptoms in one table."""
     known = {r.code: r.name for r in rules}
     rows = [
-        f"| [{r.code}]({r.code}.md) {r.name} | {', '.join(f'[{c}]({c}.md)' for c in r.explains)} | "
-        f"{'only together with one of them' if not r.alone else ''} |"
+        f"| [{r.code}]({r.code}.md) {r.name} | {', '.join(f'[{c}]({c}.md)' for c in r.explains)} | {_when(r)} |"
         for r in rules
         if r.explains
     ]
@@ -90,6 +94,13 @@ def causes(rules: tuple[Rule, ...]) -> str:
         "## Causes before symptoms\n\nWhere a cause and its symptoms are found in the same model, the cause is reported, and the symptoms below it.\n\n"
         "| cause | explains | |\n|---|---|---|\n" + "\n".join(rows)
     )
+
+
+def _when(cause: Rule) -> str:
+    """What else must hold for the relation."""
+    if cause.at_its_layers:
+        return f"{', '.join(cause.at_its_layers)} only where it shows first at the cause's layers"
+    return "" if cause.alone else "only together with one of them"
 
 
 def failures() -> Mapping[str, str]:

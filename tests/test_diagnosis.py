@@ -12,12 +12,14 @@ from normscope.record.story import story
 from normscope.rule import rule
 
 
-def found(code, severity="error", model="Net", confidence="high"):
-    return Finding(f"{code} says 1.", severity, confidence, model, code=code, name="made-up")
+def found(code, severity="error", model="Net", confidence="high", layers=()):
+    return Finding(
+        f"{code} says 1.", severity, confidence, model, layers, code=code, name="made-up"
+    )
 
 
-def made_rule(code, explains=(), severity="error", findings=(), alone=True):
-    @rule(code, severity=severity, since="0.1.0", explains=explains, alone=alone)
+def made_rule(code, explains=(), severity="error", findings=(), **more):
+    @rule(code, severity=severity, since="0.1.0", explains=explains, **more)
     def made_up(recording):
         yield from findings
 
@@ -32,6 +34,7 @@ RULES = {
         made_rule("NS903"),
         made_rule("NS904", ("NS903",), severity="warning"),
         made_rule("NS905", ("NS903",), alone=False),
+        made_rule("NS906", ("NS902", "NS903"), at_its_layers=("NS903",)),
     )
 }
 
@@ -103,6 +106,20 @@ def test_a_cause_in_another_model_explains_nothing():
     assert {e for *_, e in explained(found("NS901", model="G"), found("NS903", model="D"))} == {
         None
     }
+
+
+@pytest.mark.parametrize(
+    ("symptom", "cause"),
+    [
+        (found("NS903", layers=("a", "c")), "NS906"),
+        (found("NS903", layers=("c", "a")), None),
+        (found("NS903"), None),
+        (found("NS902", layers=("c",)), "NS906"),
+    ],
+)
+def test_what_is_a_symptom_at_the_layers_of_its_cause_alone(symptom, cause):
+    result = explained(found("NS906", layers=("a", "b")), symptom)
+    assert {c: e for c, _, e in result}[symptom.code] == cause
 
 
 def test_each_symptom_follows_the_cause_in_its_own_model():

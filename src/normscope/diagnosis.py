@@ -89,7 +89,7 @@ def accompanied(findings: Sequence[Finding], rules: dict[str, Rule]) -> list[Fin
         if rule.alone:
             kept.append(f)
             continue
-        caused = [s for s in findings if s.code in rule.explains and _related(f, s)]
+        caused = [s for s in findings if _is_symptom(s, f, rule)]
         if caused:
             worst = max(SEVERITIES.index(s.severity or "info") for s in caused)
             cap = SEVERITIES.index(rule.severity)
@@ -136,7 +136,15 @@ def _explains(cause: Finding, symptom: Finding, rules: dict[str, Rule]) -> bool:
     rule = rules[cause.code]
     strong = cause.severity != "info" or symptom.severity == "info"
     able = SEVERITIES.index(rule.severity) >= SEVERITIES.index(symptom.severity or "info")
-    return symptom.code in rule.explains and _related(cause, symptom) and strong and able
+    return _is_symptom(symptom, cause, rule) and strong and able
+
+
+def _is_symptom(symptom: Finding, cause: Finding, rule: Rule) -> bool:
+    """Whether what `rule` found may be the cause of `symptom`, by code, by model and, where the rule asks for it, by layer."""
+    elsewhere = symptom.code in rule.at_its_layers and not set(symptom.layers[:1]) & set(
+        cause.layers
+    )
+    return symptom.code in rule.explains and _related(cause, symptom) and not elsewhere
 
 
 def _related(one: Finding, other: Finding) -> bool:

@@ -33,6 +33,8 @@ class Check(Protocol):
 class Rule:
     """`severity` is the highest that the rule may give; `explains` are the codes of its symptoms.
 
+    Those of them that are also in `at_its_layers` are its symptoms only where the layer that they name first is one of its own.
+
     A rule that is not to stand `alone` only names the cause of a symptom that another rule found: without one it is
     dropped, and with one it takes the symptom's severity. `static` is what the rule says where training was not
     observed: it asks for less.
@@ -46,6 +48,7 @@ class Rule:
     default: bool = True
     alone: bool = True
     static: Check | None = None
+    at_its_layers: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -84,9 +87,12 @@ def rule(
     default: bool = True,
     alone: bool = True,
     static: Check | None = None,
+    at_its_layers: tuple[str, ...] = (),
 ) -> Callable[[Check], Rule]:
     """Make a rule of a check function. The function's name, with hyphens, becomes the rule's."""
-    return lambda check: Rule(code, severity, since, check, explains, default, alone, static)
+    return lambda check: Rule(
+        code, severity, since, check, explains, default, alone, static, at_its_layers
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,7 @@ def test_asks_only_for_known_evidence(module, rule):
 def test_explains_other_codes(module, rule):
     assert all(re.fullmatch(r"NS\d{3}", code) for code in rule.explains)
     assert rule.code not in rule.explains
+    assert set(rule.at_its_layers) <= set(rule.explains)
 
 
 @every_rule

@@ -78,7 +78,8 @@ def _severity(rule: Rule) -> str:
 def _facts(rule: Rule) -> str:
     facts = [f"At most: {rule.severity}.", f"Needs: {', '.join(rule.needs)}."]
     if rule.explains:
-        facts.append(f"Explains: {', '.join(rule.explains)}.")
+        symptoms = (f"{c} (at its layers)" if c in rule.at_its_layers else c for c in rule.explains)
+        facts.append(f"Explains: {', '.join(symptoms)}.")
     if names := repairs_for(rule.code):
         facts.append(f"Mended by `normscope repair`: {', '.join(names)}.")
     if not rule.default:
