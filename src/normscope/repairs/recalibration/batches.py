@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, is_dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -49,22 +50,26 @@ class Feed:
     def of(self, loader: Loader) -> Iterator[tuple[Fed, int]]:
         """Batches as the model takes them, with their number of samples. Raises NormscopeError for what does not fit."""
         split = feeder(self.model, self.forward)
-        seen = 0
-        for number, batch in enumerate(batches_of(loader, "loader"), 1):
+        whole = self.forward is not None
+        left = math.inf if self.samples is None else self.samples
+        for batch in islice(batches_of(loader, "loader"), self.batches):
             fed = split(batch)
-            samples = _samples_in(batch, fed, whole=self.forward is not None)
+            samples = _samples_in(batch, fed, whole=whole)
             yield fed, samples
-            seen += samples
-            if seen >= (self.samples or seen + 1) or number == self.batches:
+            left -= samples
+            if left <= 0:
                 return
 
     def run(self, fed: Fed) -> Any:
         """What the model returns. The loader's own tensors stay as they are."""
         args, kwargs, _ = fed
         place = self._place
-        if not (self._spare and _are_at(place, args) and _are_at(place, kwargs.values())):
+        there = self._spare and _are_at(place, args)
+        if not there or (kwargs and not _are_at(place, kwargs.values())):
             args, kwargs = self._moved(fed)
-        return self._call(args, kwargs)
+        if self.forward is not None:
+            return self.forward(self.model, args[0])
+        return self.model(*args, **kwargs)
 
     def _moved(self, fed: Fed) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args, kwargs, _ = fed

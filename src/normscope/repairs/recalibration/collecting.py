@@ -17,9 +17,10 @@ from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from normscope.errors import NormscopeError
 from normscope.probes.population import Moments
-from normscope.repairs.recalibration import rows
 from normscope.repairs.recalibration.choosing import is_half
 from normscope.repairs.recalibration.listening import Listener, TooFewValuesError
+from normscope.repairs.recalibration.pooling import Pool
+from normscope.repairs.recalibration.rows import Arena, Rows
 
 CHECKED = 256  # batches between two looks for what is not finite
 
@@ -31,11 +32,15 @@ class Collector:
     """
 
     def __init__(self, norms: Mapping[str, _BatchNorm], *, precise: bool = False) -> None:
+        arenas: dict[tuple[torch.device, torch.dtype], Arena] = {}
         self._listeners: list[Listener] = [
-            rows.Rows(path, norm) if _leaves_rows(norm) and not precise else _Values(path, norm)
+            Rows(path, norm, _arena_of(norm, arenas))
+            if _leaves_rows(norm) and not precise
+            else _Values(path, norm)
             for path, norm in norms.items()
         ]
-        self._pool = rows.Pool(x for x in self._listeners if isinstance(x, rows.Rows))
+        self._values = [x for x in self._listeners if isinstance(x, _Values)]
+        self._pool = Pool(x for x in self._listeners if isinstance(x, Rows))
         self._unchecked = 0  # batches
 
     def __enter__(self) -> Collector:
@@ -58,11 +63,9 @@ class Collector:
 
     def commit(self) -> None:
         """The batch ran to its end: what it brought counts. Raises NormscopeError for statistics that are not finite."""
-        full = False
-        for listener in self._listeners:
-            full |= listener.commit()
-        if full:
-            self._pool.take()
+        for layer in self._values:
+            layer.commit()
+        self._pool.commit()
         self._unchecked += 1
         if self._unchecked == CHECKED:
             self._check()
@@ -87,7 +90,7 @@ class Collector:
     def _check(self) -> None:
         self._unchecked = 0
         own = [x.moments for x in self._listeners if x.moments is not None]
-        sums = [(m.mean + m.squares).cpu() for m in (*self._pool.moments, *own)]
+        sums = [x.cpu() for x in (*self._pool.checks(), *(m.mean + m.squares for m in own))]
         if sums and not bool(torch.cat(sums).isfinite().all()):
             self._pool.give()
             for listener in self._listeners:
@@ -137,15 +140,23 @@ class _Values(Listener):
     def waiting(self) -> int:
         return len(self._pending)
 
-    def commit(self) -> bool:
+    def commit(self) -> None:
         for moments in self._pending:
             self.pool(moments)
         self.calls += len(self._pending)
         self._pending.clear()
-        return False
 
     def take_back(self) -> None:
         self._pending.clear()
+
+
+def _arena_of(norm: _BatchNorm, arenas: dict[tuple[torch.device, torch.dtype], Arena]) -> Arena:
+    like = norm.running_mean
+    assert like is not None
+    place = like.device, like.dtype
+    if place not in arenas:
+        arenas[place] = Arena(*place)
+    return arenas[place]
 
 
 def _leaves_rows(norm: _BatchNorm) -> bool:

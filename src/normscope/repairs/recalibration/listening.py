@@ -12,7 +12,7 @@ class TooFewValuesError(Exception):
 
 
 class Listener:
-    """One layer's inputs: the committed `calls`, and the `moments` of those that were pooled."""
+    """One layer's inputs: the `calls` that count and were pooled, and their `moments`."""
 
     def __init__(self, path: str, norm: _BatchNorm) -> None:
         self.path, self.norm = path, norm
@@ -27,10 +27,6 @@ class Listener:
 
     def waiting(self) -> int:
         """Calls that were not pooled yet."""
-        raise NotImplementedError
-
-    def commit(self) -> bool:
-        """The batch counts. Whether there is no more room for what waits."""
         raise NotImplementedError
 
     def take_back(self) -> None:
