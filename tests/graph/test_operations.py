@@ -245,3 +245,30 @@ def test_views(function, sources):
 def test_channels_first_to_last_and_back_is_a_cast_and_views():
     found = ops(lambda m, x: x.permute(0, 2, 3, 1).contiguous(), IMAGE)
     assert found == [View(((0,), (2,), (3,), (1,))), Cast("float32")]
+
+
+def weights_of(function, *inputs, **parts):
+    graph = capture(Apply(function, **parts), inputs)
+    return [n.weights for n in graph if isinstance(n.op, Affine)]
+
+
+def test_an_affine_map_tells_its_parameter():
+    x = torch.randn(3, 4)
+    tensors = nn.ParameterDict({k: nn.Parameter(torch.randn(4, 4)) for k in ("a", "b", "c")})
+    assert weights_of(
+        lambda m, x: m.last(F.linear(F.linear(x, m.t["b"]), m.t["a"]) @ m.t["c"]),
+        x,
+        t=tensors,
+        last=nn.Linear(4, 2),
+    ) == ["t.b", "t.a", "t.c", "last.weight"]
+
+
+def test_what_is_made_of_parameters_is_none():
+    x = torch.randn(3, 4)
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+    assert weights_of(lambda m, x: m.normed(x), x, normed=normed) == [""]
+    flat = torch.randn(32)
+    pieces = nn.ParameterDict(
+        {k: nn.Parameter(flat[i : i + 16].view(4, 4)) for k, i in (("a", 0), ("b", 16))}
+    )
+    assert weights_of(lambda m, x: F.linear(x, m.t["a"]), x, t=pieces) == [""]

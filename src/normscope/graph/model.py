@@ -143,6 +143,9 @@ class Node(msgspec.Struct, frozen=True):
     path: str = ""  # module path below the root, "" when the root itself called the operation
     site: Site | None = None
     shape: tuple[int, ...] = ()  # of the result
+    weights: str = (
+        ""  # of an affine map: the path of the parameter that it applies, where it is one
+    )
 
 
 class Coverage(msgspec.Struct, frozen=True):

@@ -52,7 +52,7 @@ _OPS: dict[str, Callable[..., Op]] = {
 def sketch(source: str, *, training: bool = True) -> Graph:
     """Build a graph from `name = op(inputs, attr=value)` statements.
 
-    Names that no statement defines are inputs of the model. `path=` and `shape=` set the node's own fields, anything else the
+    Names that no statement defines are inputs of the model. `path=`, `shape=` and `weights=` set the node's own fields, anything else the
     operation's; an operation that is not known becomes `Opaque`.
     """
     nodes: dict[str, Node] = {}
@@ -65,8 +65,9 @@ def sketch(source: str, *, training: bool = True) -> Graph:
                     nodes.setdefault(i, Node(i, Input()))
                 path: str = words.pop("path", name)
                 shape: tuple[int, ...] = words.pop("shape", ())
+                weights: str = words.pop("weights", "")
                 build = _OPS.get(op, partial(Opaque, op))
-                nodes[name] = Node(name, build(**words), inputs, path, shape=shape)
+                nodes[name] = Node(name, build(**words), inputs, path, None, shape, weights)
             case _:
                 raise ValueError(
                     f"A sketch is `name = op(inputs, attr=value)`; got `{ast.unparse(statement)}`."

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from normscope.graph.model import Coverage, Graph, Node, Opaque
+from normscope.graph.model import Affine, Coverage, Graph, Node, Opaque
 from normscope.graph.torch.fold import fold
 from normscope.graph.torch.recorder import Recorder
 from normscope.graph.torch.tensors import tensors_of
@@ -78,7 +78,15 @@ class Capture:
                         f"Partial: the origin of {len(unknown)} output tensor(s) was not seen."
                     )
         nodes = [
-            Node(d.id, d.op, tuple(d.inputs), d.path, d.site, d.shape)
+            Node(
+                d.id,
+                d.op,
+                tuple(d.inputs),
+                d.path,
+                d.site,
+                d.shape,
+                d.facts.get("weights", "") if isinstance(d.op, Affine) else "",
+            )
             for d in fold(recorder.drafts)
         ]
         opaque = Counter(n.op.name for n in nodes if isinstance(n.op, Opaque))

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from normscope.graph.model import Affine
 from normscope.graph.torch.operation import Operation, Typed
 
@@ -12,7 +14,9 @@ from normscope.graph.torch.operation import Operation, Typed
 def convolution(op: Operation) -> Typed | None:
     if op.value(op["weight"]):
         return None  # the kernel is itself computed from activations
-    return Typed(Affine("conv", bias=_numel(op["bias"])), (op["input"], op["bias"]))
+    return Typed(
+        Affine("conv", bias=_numel(op["bias"])), (op["input"], op["bias"]), _facts(op, op["weight"])
+    )
 
 
 def linear(op: Operation) -> Typed | None:
@@ -21,6 +25,7 @@ def linear(op: Operation) -> Typed | None:
     return Typed(
         Affine("linear", bias=_numel(op["bias"]), axis=op.results[0].ndim - 1),
         (op["input"], op["bias"]),
+        _facts(op, op["weight"]),
     )
 
 
@@ -42,10 +47,14 @@ def biased_product(op: Operation) -> Typed | None:
 def _product(op: Operation, left: Any, right: Any, bias: int) -> Typed | None:
     last = op.results[0].ndim - 1
     if op.value(left) and not op.value(right) and right.ndim > 1:
-        return Typed(Affine("linear", bias=bias, axis=last), (left,))
+        return Typed(Affine("linear", bias=bias, axis=last), (left,), _facts(op, right))
     if op.value(right) and not op.value(left) and op.is_weight(left) and left.ndim > 1:
-        return Typed(Affine("linear", bias=bias, axis=max(last - 1, 0)), (right,))
+        return Typed(Affine("linear", bias=bias, axis=max(last - 1, 0)), (right,), _facts(op, left))
     return None
+
+
+def _facts(op: Operation, weights: torch.Tensor) -> dict[str, Any]:
+    return {"weights": op.parameter(weights)}
 
 
 def _numel(bias: Any) -> int:

@@ -44,6 +44,7 @@ class Operation:
     results: list[torch.Tensor]
     values: dict[int, Draft]
     is_weight: Callable[[torch.Tensor], bool]
+    parameter: Callable[[torch.Tensor], str]  # its path, empty for what is none
     mask: Callable[[torch.Tensor], float | None]
     instance_norm: bool = False
     module: nn.Module | None = None  # that runs it

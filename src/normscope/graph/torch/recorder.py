@@ -70,9 +70,9 @@ class Recorder:
             False  # no forward pass of the model runs (any more): values have no place in it
         )
         self._values = Values()
-        for parameter in model.parameters():
+        for path, parameter in model.named_parameters():
             if not is_lazy(parameter):
-                self._values.mark_weight(parameter)
+                self._values.mark_weight(parameter, path)
 
     def input(self, tensor: torch.Tensor) -> None:
         if not isinstance(tensor, nn.Parameter) and self._values.get(tensor) is None:
@@ -117,6 +117,7 @@ class Recorder:
             results,
             values,
             self._values.is_weight,
+            self._values.parameter,
             self._values.mask,
             where.instance_norm,
             where.running[0] if where.running else None,

@@ -28,13 +28,14 @@ class Write(NamedTuple):
 class _Storage:
     """The values in one storage. `writes` are in-place; `made[region]` says how many of them it has seen."""
 
-    __slots__ = ("made", "mask", "ref", "weight", "writes")
+    __slots__ = ("made", "mask", "parameter", "ref", "weight", "writes")
 
     def __init__(self, ref: StorageWeakRef) -> None:
         self.ref = ref
         self.made: dict[Region, tuple[str, int]] = {}
         self.writes: list[Write] = []
         self.weight = False  # computed from parameters alone
+        self.parameter = ""  # its path, where the storage is one parameter's
         self.mask: float | None = None  # random zeros: the probability of one
 
 
@@ -110,9 +111,17 @@ class Values:
         storage = self._find(a)
         return storage is not None and storage is self._find(b) and region_of(a) == region_of(b)
 
-    def mark_weight(self, tensor: torch.Tensor) -> None:
+    def mark_weight(self, tensor: torch.Tensor, path: str = "") -> None:
+        """`path` is that of a parameter; several in one storage have none."""
         if storage := self._own(tensor):
+            if path:
+                storage.parameter = "" if storage.weight else path
             storage.weight = True
+
+    def parameter(self, tensor: torch.Tensor) -> str:
+        """The path of the parameter that `tensor` is, or is a view of; empty for anything else."""
+        storage = self._find(tensor)
+        return storage.parameter if storage else ""
 
     def is_weight(self, tensor: torch.Tensor) -> bool:
         """A parameter, or made of parameters alone."""
