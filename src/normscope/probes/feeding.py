@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -49,17 +50,17 @@ def feeder(model: nn.Module, forward: Forward | None = None) -> Callable[[Any], 
     """
     if forward is not None:
         return lambda batch: Fed((batch,), {}, tuple(batch[-1:]) if _is_sequence(batch) else ())
-    takes = _Takes.of(bare(model))
+    takes = cache(lambda: _Takes.of(bare(model)))  # who gives tensors need not wait for it
 
     def split(batch: Any) -> Fed:
         if isinstance(batch, torch.Tensor):
             return Fed((batch,), {})
         if _is_sequence(batch):
-            return takes.leading(batch)
+            return takes().leading(batch)
         if isinstance(batch, Mapping):
-            return takes.named(batch)
+            return takes().named(batch)
         if is_dataclass(batch) and not isinstance(batch, type):
-            return takes.named({f.name: getattr(batch, f.name) for f in fields(batch)})
+            return takes().named({f.name: getattr(batch, f.name) for f in fields(batch)})
         return Fed((batch,), {})
 
     return split

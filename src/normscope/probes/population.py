@@ -7,7 +7,7 @@ Over all values of all batches: not the mean of batch variances, which misses th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -46,9 +46,14 @@ class Moments:
         return Moments(count, mean, self.squares + other.squares + between)
 
     @property
+    def degrees(self) -> float:
+        """Of freedom: what the squares are divided by."""
+        return float(max(1, self.count - 1))
+
+    @property
     def var(self) -> torch.Tensor:
         """Unbiased, as running variances are."""
-        return self.squares / max(1, self.count - 1)
+        return self.squares / self.degrees
 
 
 Statistics = Mapping[_BatchNorm, Moments]
@@ -100,7 +105,18 @@ def pooled(parts: Iterable[Statistics]) -> dict[_BatchNorm, Moments]:
 
 def install(statistics: Statistics, only: _BatchNorm | None = None) -> None:
     """Write the statistics into the running buffers of all their layers, or of one."""
-    for norm, moments in statistics.items():
-        if (only is None or norm is only) and norm.running_mean is not None:
-            norm.running_mean.copy_(moments.mean)
-            norm.running_var.copy_(moments.var)  # pyright: ignore[reportOptionalMemberAccess]
+    chosen = {
+        norm: moments
+        for norm, moments in statistics.items()
+        if (only is None or norm is only) and norm.running_mean is not None
+    }
+    if chosen:
+        buffers = [b for n in chosen for b in (n.running_mean, n.running_var)]
+        torch._foreach_copy_(buffers, means_and_variances([*chosen.values()]))  # pyright: ignore
+
+
+def means_and_variances(moments: Sequence[Moments]) -> list[torch.Tensor]:
+    """Mean and unbiased variance of each in turn: one operation for all layers."""
+    squares, degrees = [m.squares for m in moments], [m.degrees for m in moments]
+    variances = torch._foreach_div(squares, degrees)  # pyright: ignore[reportPrivateImportUsage]
+    return [x for m, var in zip(moments, variances, strict=True) for x in (m.mean, var)]

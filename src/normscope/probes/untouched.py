@@ -24,7 +24,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     What a forward pass does to the inside of a user's own object (a list that it appends to) is out of reach. Parameters are
     not copied: no gradient is computed and no optimizer runs.
     """
-    restore = [*_modules(model), *_flags(model), *_random_states()]
+    restore = [*_modules(model), *_random_states()]
     quiet = logging.root.manager.disable
     try:
         with ExitStack() as stack:
@@ -44,18 +44,19 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
 
 def _modules(model: nn.Module) -> list[Callable[[], None]]:
-    """For each module: its attributes as they are, the registered tensors by name, the values of buffers."""
+    """For each module: its attributes as they are, the registered tensors by name; values of buffers, flags of parameters."""
     undo: list[Callable[[], None]] = []
+    buffers: list[torch.Tensor] = []
+    parameters: list[torch.Tensor] = []
     for module in model.modules():
         undo.append(_attributes(module))
-        values = {
-            name: (b, b.detach().clone())
-            for name, b in module._buffers.items()
+        parameters += [p for p in module._parameters.values() if p is not None]
+        buffers += [
+            b
+            for b in module._buffers.values()
             if isinstance(b, torch.Tensor) and not isinstance(b, UninitializedBuffer)
-        }
-        if values:
-            undo.append(_values(values))
-    return undo
+        ]
+    return [_flags(parameters), _values(buffers), *undo]
 
 
 def _attributes(module: nn.Module) -> Callable[[], None]:
@@ -74,24 +75,27 @@ def _attributes(module: nn.Module) -> Callable[[], None]:
     return undo
 
 
-def _values(values: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> Callable[[], None]:
+def _values(buffers: list[torch.Tensor]) -> Callable[[], None]:
+    with torch.no_grad():
+        values = [b.clone() for b in buffers]
+
     def undo() -> None:
         with torch.no_grad():
-            for buffer, value in values.values():
+            for buffer, value in zip(buffers, values, strict=True):
                 buffer.copy_(value)
 
     return undo
 
 
-def _flags(model: nn.Module) -> list[Callable[[], None]]:
-    kept = [(p, p.requires_grad) for p in model.parameters()]
+def _flags(parameters: list[torch.Tensor]) -> Callable[[], None]:
+    flags = [p.requires_grad for p in parameters]
 
     def undo() -> None:
-        for parameter, flag in kept:
+        for parameter, flag in zip(parameters, flags, strict=True):
             if parameter.requires_grad != flag:
                 parameter.requires_grad_(flag)
 
-    return [undo]
+    return undo
 
 
 def _random_states() -> list[Callable[[], Any]]:

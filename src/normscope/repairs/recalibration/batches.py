@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, is_dataclass
 from itertools import chain, islice
@@ -21,7 +21,7 @@ from normscope.probes.replay import to_device
 from normscope.probes.setup import Loader, batches_of
 
 SAMPLES = 10_000  # 10³ to 10⁴ make the statistics near-optimal (Wu & Johnson 2021, section 3)
-Run = Callable[[], Any]
+Batch = Fed | torch.Tensor  # a tensor is all that the model takes
 
 
 @dataclass(slots=True)
@@ -47,29 +47,44 @@ class Feed:
         own = (t.device for t in chain(self.model.parameters(), self.model.buffers()))
         self._place = torch.device(self.device or next(own, "cpu"))
 
-    def of(self, loader: Loader) -> Iterator[tuple[Fed, int]]:
-        """Batches as the model takes them, with their number of samples. Raises NormscopeError for what does not fit."""
+    def of(self, loader: Loader) -> Iterator[tuple[Batch, int]]:
+        """Batches as the model takes them, with their number of samples. Raises NormscopeError for what does not fit.
+
+        After the first, the one tensor that a model takes comes bare: what wraps it costs as much as a layer's call of torch.
+        """
         split = feeder(self.model, self.forward)
         whole = self.forward is not None
+        leading = False  # whether of a tuple or list the model is given the first item alone
+        bare = ()
         left = math.inf if self.samples is None else self.samples
         for batch in islice(batches_of(loader, "loader"), self.batches):
-            fed = split(batch)
-            samples = _samples_in(batch, fed, whole=whole)
-            yield fed, samples
+            kind = type(batch)
+            x = batch[0] if leading and batch and (kind is tuple or kind is list) else batch
+            if type(x) is bare and x.ndim:
+                given, samples = x, x.shape[0]
+            else:
+                given = split(batch)
+                samples = _samples_in(batch, given, whole=whole)
+                leading = not whole and isinstance(batch, (tuple, list)) and len(given.args) == 1
+                bare = () if whole else torch.Tensor
+            yield given, samples
             left -= samples
             if left <= 0:
                 return
 
-    def run(self, fed: Fed) -> Any:
+    def run(self, given: Batch) -> Any:
         """What the model returns. The loader's own tensors stay as they are."""
-        args, kwargs, _ = fed
         place = self._place
-        there = self._spare and _are_at(place, args)
-        if not there or (kwargs and not _are_at(place, kwargs.values())):
-            args, kwargs = self._moved(fed)
-        if self.forward is not None:
-            return self.forward(self.model, args[0])
-        return self.model(*args, **kwargs)
+        if type(given) is torch.Tensor and self._spare and given.device == place:
+            return self.model(given)
+        fed = as_fed(given)
+        args, kwargs, _ = fed
+        there = self._spare and _are_at(place, args) and _are_at(place, kwargs.values())
+        return self._call(args, kwargs) if there else self.run_copied(fed)
+
+    def run_copied(self, fed: Fed) -> Any:
+        """As `run`, always on copies."""
+        return self._call(*self._moved(fed))
 
     def _moved(self, fed: Fed) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args, kwargs, _ = fed
@@ -77,14 +92,14 @@ class Feed:
             k: to_device(v, self._place) for k, v in kwargs.items()
         }
 
-    def run_first(self, fed: Fed) -> Any:
+    def run_first(self, given: Batch) -> Any:
         """As `run`, on copies, and sees whether the model changes its inputs in place: if not, later ones need no copy."""
-        args, kwargs = self._moved(fed)
-        given = [*tensors_of((args, kwargs))]
-        plain = all(type(t) is torch.Tensor and not t.is_inference() for t in given)
-        versions = [t._version for t in given] if plain else []
+        args, kwargs = self._moved(as_fed(given))
+        tensors = [*tensors_of((args, kwargs))]
+        plain = all(type(t) is torch.Tensor and not t.is_inference() for t in tensors)
+        versions = [t._version for t in tensors] if plain else []
         out = self._call(args, kwargs)
-        self._spare = plain and versions == [t._version for t in given]
+        self._spare = plain and versions == [t._version for t in tensors]
         return out
 
     def through(self, model: nn.Module) -> Feed:
@@ -97,6 +112,10 @@ class Feed:
         if self.forward is not None:
             return self.forward(self.model, args[0])
         return self.model(*args, **kwargs)
+
+
+def as_fed(batch: Batch) -> Fed:
+    return Fed((batch,), {}) if isinstance(batch, torch.Tensor) else batch
 
 
 def _samples_in(batch: Any, fed: Fed, *, whole: bool) -> int:

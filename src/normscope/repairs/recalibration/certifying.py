@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.graph.torch import tensors_of
 from normscope.probes.feeding import Fed
-from normscope.probes.population import Moments, install
+from normscope.probes.population import install
+from normscope.probes.replay import set_mode
 from normscope.repairs.certificate import Difference, LayerChange
 from normscope.repairs.recalibration.batches import Feed, part_of
-from normscope.repairs.recalibration.estimating import Estimate, outputs_of
+from normscope.repairs.recalibration.estimating import Estimate
 
 ROWS = 8  # samples whose outputs are compared, where a batch can be cut
 ENOUGH_SAMPLES = 1000  # Wu & Johnson 2021: from 10³ on recomputed statistics are near-optimal
@@ -60,58 +61,83 @@ class Outputs:
 def _both(
     feed: Feed, norms: Mapping[str, _BatchNorm], fed: Fed
 ) -> tuple[list[torch.Tensor], list[torch.Tensor] | None]:
-    running = _copied(outputs_of(feed, fed, ()))
+    set_mode(feed.model, batch_stats=[*norms.values()])
+    _switch(norms, training=False)
+    running = _copied(feed.run_copied(fed))
+    _switch(norms, training=True)
     try:
-        return running, _copied(outputs_of(feed, fed, norms.values()))
+        return running, _copied(feed.run_copied(fed))
     except ValueError:  # one value per channel: there are no batch statistics
         return running, None
 
 
+def _switch(norms: Mapping[str, _BatchNorm], *, training: bool) -> None:
+    for norm in norms.values():
+        norm.training = training
+
+
 def _copied(out: object) -> list[torch.Tensor]:
     floating = (t for t in tensors_of(out) if t.is_floating_point())
-    return [t.detach().to("cpu", copy=True).double() for t in floating]
+    return [t.detach().to("cpu", torch.float64, copy=True) for t in floating]
 
 
 def distance(before: Iterable[torch.Tensor], after: Iterable[torch.Tensor]) -> float | None:
     """Rms difference of all values, in standard deviations of those after; None where that is no number."""
-    one, two = ([t.flatten() for t in side] for side in (before, after))
+    one, two = ([t.numpy() for t in side] for side in (before, after))
     if not one or [t.shape for t in one] != [t.shape for t in two]:
         return None
-    x, y = torch.cat(one), torch.cat(two)
-    if torch.equal(x, y):
+    # numpy: for so few numbers the calls cost more than the arithmetic, and torch's cost several times as much.
+    x, y = (np.concatenate([t.ravel() for t in side]) for side in (one, two))
+    if (x == y).all():
         return 0.0
-    apart = float((x - y).square().mean().sqrt() / y.std(correction=0))
-    return apart if apart < float("inf") else None
+    with np.errstate(all="ignore"):
+        off, about = x - y, y - y.sum() / len(y)
+        apart = np.sqrt((off @ off) / (about @ about))
+    return float(apart) if apart < math.inf else None
 
 
 def changes(norms: Mapping[str, _BatchNorm], found: Estimate) -> tuple[LayerChange, ...]:
     """Each recomputed layer's buffers as they are now, against what was found."""
+    paths, moments = [*found.moments], [*found.moments.values()]
+    layers = [norms[path] for path in paths]
+    sizes = [len(m.mean) for m in moments]
+    mean, var = (
+        _end_to_end(n.running_mean for n in layers),
+        _end_to_end(n.running_var for n in layers),
+    )
+    new_mean, squares = (
+        _end_to_end(m.mean for m in moments),
+        _end_to_end(m.squares for m in moments),
+    )
+    eps = np.repeat([n.eps for n in layers], sizes)
+    spread = squares / np.repeat([m.degrees for m in moments], sizes) + eps
     with np.errstate(all="ignore"):  # what stood there may be no numbers
-        return tuple(
-            _change(path, norms[path], moments, found.calls[path])
-            for path, moments in found.moments.items()
+        shifts = _rms_of_each(sizes, (mean - new_mean) / np.sqrt(spread))
+        log_sds = _rms_of_each(sizes, 0.5 * np.log((var + eps) / spread))
+    return tuple(
+        LayerChange(
+            path=path,
+            channels=size,
+            values=m.count,
+            calls=found.calls[path],
+            mean_shift=shift if shift < math.inf else None,
+            log_sd=log_sd if log_sd < math.inf else None,
         )
-
-
-def _change(path: str, norm: _BatchNorm, moments: Moments, calls: int) -> LayerChange:
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    # numpy: for so few numbers the calls cost more than the arithmetic, and torch's cost several times as much.
-    mean, var = (t.detach().cpu().double().numpy() for t in (norm.running_mean, norm.running_var))
-    spread = moments.var.numpy() + norm.eps
-    return LayerChange(
-        path=path,
-        channels=len(moments.mean),
-        values=moments.count,
-        calls=calls,
-        mean_shift=_rms((mean - moments.mean.numpy()) / np.sqrt(spread)),
-        log_sd=_rms(0.5 * np.log((var + norm.eps) / spread)),
+        for path, m, size, shift, log_sd in zip(paths, moments, sizes, shifts, log_sds, strict=True)
     )
 
 
-def _rms(x: NDArray[np.float64]) -> float | None:
-    value = math.sqrt(x @ x / len(x))
-    return value if value < math.inf else None
+def _end_to_end(tensors: Iterable[torch.Tensor | None]) -> NDArray[np.float64]:
+    """Of all layers in one vector on the host: so few numbers that each call costs more than its arithmetic."""
+    every = [t for t in tensors if t is not None]
+    if len({t.device for t in every}) > 1:
+        every = [t.cpu() for t in every]
+    return torch.cat(every).detach().cpu().double().numpy()
+
+
+def _rms_of_each(sizes: Sequence[int], x: NDArray[np.float64]) -> list[float]:
+    starts = np.cumsum([0, *sizes[:-1]])
+    return np.sqrt(np.add.reduceat(x * x, starts) / sizes).tolist()
 
 
 def notes(found: Estimate, *, exact: bool) -> tuple[str, ...]:

@@ -10,10 +10,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
 from normscope.probes.attribution import restore, stored
-from normscope.probes.feeding import Fed
 from normscope.probes.population import Moments, install
 from normscope.probes.replay import set_mode
-from normscope.repairs.recalibration.batches import Feed
+from normscope.repairs.recalibration.batches import Batch, Feed
 from normscope.repairs.recalibration.collecting import Collector
 from normscope.repairs.recalibration.listening import TooFewValuesError
 from normscope.repairs.recalibration.shortening import Shortening
@@ -67,7 +66,7 @@ class Estimate:
 def one_pass(
     feed: Feed,
     norms: Mapping[str, _BatchNorm],
-    batches: Iterable[tuple[Fed, int]],
+    batches: Iterable[tuple[Batch, int]],
     *,
     precise: bool = False,
     progress: Progress | None = None,
@@ -80,9 +79,9 @@ def one_pass(
         Collector(norms, precise=precise) as collector,
         Shortening(feed.model, norms.values(), collector.called) as whole,
     ):
-        for fed, samples in batches:
+        for batch, samples in batches:
             try:
-                run(fed)
+                run(batch)
             except TooFewValuesError as few:
                 collector.take_back()
                 found.skipped += 1
@@ -109,7 +108,7 @@ def layer_by_layer(
     feed: Feed,
     norms: Mapping[str, _BatchNorm],
     groups: Sequence[Sequence[str]],
-    batches: Sequence[tuple[Fed, int]],
+    batches: Sequence[tuple[Batch, int]],
     *,
     pooled: Callable[[Callable[[], Estimate]], Estimate],
     precise: bool = False,
@@ -136,9 +135,3 @@ def layer_by_layer(
         restore(before)
     whole.passes = len(groups)
     return whole
-
-
-def outputs_of(feed: Feed, fed: Fed, batch_stats: Iterable[_BatchNorm]) -> object:
-    """What the model returns with the given layers on batch statistics and everything else in eval mode."""
-    set_mode(feed.model, batch_stats=[*batch_stats])
-    return feed.run_first(fed)

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
 from normscope.probes.attribution import restore, stored
-from normscope.probes.population import install
+from normscope.probes.population import install, means_and_variances
 from normscope.repairs.recalibration.estimating import Estimate
 
 
@@ -20,7 +20,7 @@ def put(norms: Mapping[str, _BatchNorm], found: Estimate) -> None:
     Raises NormscopeError, with nothing written, for a value that a buffer's precision cannot hold.
     """
     chosen = {norms[path]: moments for path, moments in found.moments.items()}
-    every = torch.cat([x for m in chosen.values() for x in (m.mean, m.var)])
+    every = torch.cat(means_and_variances([*chosen.values()]))
     narrowest = min(torch.finfo(n.running_mean.dtype).max for n in chosen)  # pyright: ignore[reportOptionalMemberAccess]
     if not float(every.abs().max()) <= narrowest:
         _refuse_too_large(norms, found)

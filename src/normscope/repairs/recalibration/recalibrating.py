@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from normscope.probes.feeding import Fed, Forward
 from normscope.probes.setup import Given, Loader, Setup, prepared
 from normscope.probes.untouched import untouched
 from normscope.repairs.certificate import Certificate, Difference, LeftAlone, Score
-from normscope.repairs.recalibration.batches import SAMPLES, Feed, cut_short
+from normscope.repairs.recalibration.batches import SAMPLES, Batch, Feed, as_fed, cut_short
 from normscope.repairs.recalibration.certifying import Outputs, changes, notes
 from normscope.repairs.recalibration.choosing import Chosen, Names, choose, user_model
 from normscope.repairs.recalibration.estimating import Estimate, Progress, layer_by_layer, one_pass
@@ -165,11 +165,11 @@ class _Work:
         """Straight from the loader; layer by layer needs the batches again and keeps them."""
         feed = self.feed
 
-        def opened() -> Iterator[tuple[Fed, int]]:
+        def opened() -> Iterator[tuple[Batch, int]]:
             source = feed.of(loader)
             first = [*islice(source, 1)]
             if first:
-                self.first = first[0][0]
+                self.first = as_fed(first[0][0])
             return chain(first, source)
 
         if not self.exact:
@@ -228,11 +228,11 @@ class _Work:
     def _how(self) -> dict[str, Any]:
         return {"precise": self.precise, "progress": self.progress}
 
-    def _layer_by_layer(self, batches: list[tuple[Fed, int]]) -> Estimate:
+    def _layer_by_layer(self, batches: Sequence[tuple[Batch, int]]) -> Estimate:
         feed = self.feed
         if not batches:
             return Estimate().checked()
-        first = batches[0][0]
+        first = as_fed(batches[0][0])
         [groups, *_] = self.team.gather(
             lambda: groups_of(
                 feed.model, self.norms, lambda: feed.run_first(first), (first.args, first.kwargs)
