@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,38 +59,39 @@ def series(new: Reading, old: Reading | None) -> NDArray[np.float32]:
     if np.isnan(alpha).all():
         return table
     a = np.repeat(alpha, sizes)
-    ulp = np.repeat(np.array(new.ulp), sizes)
+    ulp = np.repeat(np.array(new.ulp) / alpha, sizes)  # of the batch statistic that is undone
     eps = np.repeat(np.array([x.record.eps for x in new.layers]), sizes)
     with np.errstate(all="ignore"):
-        batch_mean = old.mean + (new.mean - old.mean) / a
-        batch_var = np.maximum(old.var + (new.var - old.var) / a, 0.0)
         sd2 = old.var + eps
-        mean_error = ulp * np.maximum(np.abs(old.mean), np.abs(new.mean)) / a
-        var_error = ulp * np.maximum(np.abs(old.var), np.abs(new.var)) / a
-        mean_known = mean_error <= TOLERANCE * np.sqrt(sd2)
-        var_known = var_error <= TOLERANCE * (batch_var + eps)
-        z2 = np.where(mean_known, (batch_mean - old.mean) ** 2 / sd2, np.nan)
-        log = np.where(var_known, np.log((batch_var + eps) / sd2), np.nan)
-        table[ROWS["mean_noise"]] = np.sqrt(_mean(z2, new.starts))
-        table[ROWS["var_noise"]] = np.sqrt(_mean(log**2, new.starts))
+        # (batch − old) = (new − old)/α: the batch mean itself is never needed.
+        z2 = ((new.mean - old.mean) / a) ** 2 / sd2
+        batch_var = np.maximum(old.var + (new.var - old.var) / a, 0.0)
+        above = batch_var + eps
+        mean_error = ulp * np.maximum(np.abs(old.mean), np.abs(new.mean))
+        var_error = ulp * np.maximum(np.abs(old.var), np.abs(new.var))
+        mean_known = mean_error**2 <= TOLERANCE**2 * sd2
+        var_known = var_error <= TOLERANCE * above
+        log2 = np.log(above / sd2) ** 2
+        table[ROWS["mean_noise"]] = np.sqrt(_mean(z2, mean_known, new.starts))
+        table[ROWS["var_noise"]] = np.sqrt(_mean(log2, var_known, new.starts))
         # A variance that cannot be told from zero has collapsed for certain only when its error is below eps.
         certain = var_known | (var_error <= eps)
-        collapsed = np.where(certain, (batch_var < eps).astype(float), np.nan)
-        table[ROWS["collapsed"]] = _mean(collapsed, new.starts)
+        table[ROWS["collapsed"]] = _mean(batch_var < eps, certain, new.starts)
         table[ROWS["batch_var_min"]] = np.fmin.reduceat(
             np.where(certain, batch_var, np.nan), new.starts
         )
-        known = (mean_known & var_known & ~np.isnan(a)).astype(float)
-        table[ROWS["recovered"]] = np.add.reduceat(known, new.starts) / sizes
+        known = mean_known & var_known & ~np.isnan(a)
+        table[ROWS["recovered"]] = np.add.reduceat(known, new.starts, dtype=np.intp) / sizes
     return table
 
 
-def _mean(values: NDArray[np.float64], starts: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Mean over each layer's channels, NaN left out."""
-    known = np.isfinite(values)
-    return np.add.reduceat(np.where(known, values, 0.0), starts) / np.add.reduceat(
-        known.astype(float), starts
-    )
+def _mean(
+    values: NDArray[Any], known: NDArray[np.bool_], starts: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Mean over each layer's channels, of those that are known and finite; NaN where there is none."""
+    known = known & np.isfinite(values)
+    sums = np.add.reduceat(np.where(known, values, 0.0), starts)
+    return sums / np.add.reduceat(known, starts, dtype=np.intp)
 
 
 def nonfinite(new: Reading, since: int | None) -> list[Event]:

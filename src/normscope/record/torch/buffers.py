@@ -52,13 +52,21 @@ def _flat(tensors: list[torch.Tensor]) -> NDArray[np.float64]:
         groups.setdefault((t.device, t.dtype), []).append(i)
     parts: list[Any] = [None] * len(tensors)
     for members in groups.values():
-        flat = torch.cat([tensors[i].detach().reshape(-1) for i in members]).double().cpu().numpy()
+        flat = _host([tensors[i] for i in members])
+        if len(groups) == 1:
+            return flat
         at = 0
         for i in members:
             size = tensors[i].numel()
             parts[i] = flat[at : at + size]
             at += size
     return np.concatenate(parts)
+
+
+def _host(tensors: list[torch.Tensor]) -> NDArray[np.float64]:
+    """All numbers of tensors of one device and dtype, in a new array."""
+    flat = [t if t.dim() == 1 else t.reshape(-1) for t in tensors]
+    return torch.cat(flat).detach().to("cpu", torch.float64).numpy()
 
 
 def _alpha(layer: NormLayer) -> float:
