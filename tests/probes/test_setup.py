@@ -40,6 +40,11 @@ def test_a_setup_comes_as_itself_a_mapping_or_a_dataclass():
         ({"model": MODEL}, "gives no `train`"),
         ({"train": DATA}, "gives no `model`"),
         ({"model": MODEL, "trian": DATA}, "`trian`, which is not known. Did you mean `train`"),
+        ({"model": MODEL, "loader": DATA}, "`loader`, which is not known. Did you mean `train`"),
+        (
+            {"model": MODEL, "criterion": len},
+            "`criterion`, which is not known. Did you mean `loss`",
+        ),
         ({"model": "resnet", "train": DATA}, "gives a str as `model`"),
     ],
 )
@@ -146,3 +151,12 @@ def test_metrics_and_forwards_of_the_users_own_are_used():
     assert float(judged.loss) == pytest.approx(float(custom(output, DATA[0][1])), rel=1e-6)
     assert judged.metric.tolist() == (output.argmax(1) == DATA[0][1]).double().tolist()
     assert batch.samples == 8
+
+
+def test_reading_a_shuffled_loader_draws_nothing_in_the_end():
+    data = torch.utils.data.TensorDataset(torch.randn(64, 3))
+    loader = torch.utils.data.DataLoader(data, batch_size=8, shuffle=True)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    prepared(Setup(model=MODEL, train=loader, held_out=loader, domains={"other": loader}))
+    assert torch.equal(before, torch.get_rng_state())

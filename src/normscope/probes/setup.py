@@ -15,7 +15,7 @@ from normscope.graph.torch import tensors_of
 from normscope.probes.criteria import Criterion, known, per_sample
 from normscope.probes.feeding import Fed, Forward, feeder
 from normscope.probes.replay import bare, to_device
-from normscope.probes.untouched import untouched
+from normscope.probes.untouched import undrawn, untouched
 from normscope.record.torch.batches import Kept
 from normscope.record.torch.norms import name_of, norms_in
 
@@ -92,6 +92,18 @@ class Prepared:
     domains: dict[str, list[Given]] = field(default_factory=dict[str, list[Given]])
 
 
+OTHER_WORDS = {  # that people use, and what they are called here
+    "loader": "train",
+    "loaders": "train",
+    "val_loader": "held_out",
+    "validation": "held_out",
+    "test_loader": "held_out",
+    "test": "held_out",
+    "criterion": "loss",
+    "loss_function": "loss",
+}
+
+
 def setup_of(made: Any, target: str = "the setup") -> Setup:
     """A Setup from itself, from a mapping or from a dataclass with the same names.
 
@@ -111,8 +123,10 @@ def setup_of(made: Any, target: str = "the setup") -> Setup:
     names = [f.name for f in fields(Setup)]
     for name in given:
         if name not in names:
+            meant = OTHER_WORDS.get(name, "")
+            hint = f" Did you mean `{meant}`?" if meant else did_you_mean(str(name), names)
             raise NormscopeError(
-                f"{target} gives `{name}`, which is not known.{did_you_mean(str(name), names)} Known: {', '.join(names)}."
+                f"{target} gives `{name}`, which is not known.{hint} Known: {', '.join(names)}."
             )
     for name in ("model", "train"):
         if given.get(name) is None:
@@ -127,22 +141,26 @@ def setup_of(made: Any, target: str = "the setup") -> Setup:
 def prepared(setup: Setup, *, samples: int = SAMPLES) -> Prepared:
     """The setup with at most about `samples` samples of each loader, on the host as the loader gave them.
 
+    Random states are afterwards as before: loaders that shuffle draw from them.
     Raises NormscopeError for a loader without batches, and for batches that do not fit the model.
     """
     model = bare(setup.model)
     norms = list(norms_in(model))
-    held_out = (
-        [] if setup.held_out is None else _batches(setup, setup.held_out, "held_out", samples)
-    )
+    with undrawn():
+        held_out = (
+            [] if setup.held_out is None else _batches(setup, setup.held_out, "held_out", samples)
+        )
+        train = _batches(setup, setup.train, "train", samples)
+        domains = _domains(setup, samples)
     return Prepared(
         setup,
         model,
         name_of(model),
-        _batches(setup, setup.train, "train", samples),
+        train,
         held_out,
         {module: i for i, (_, module, _) in enumerate(norms)},
         {module: path for path, module, _ in norms},
-        _domains(setup, samples),
+        domains,
     )
 
 

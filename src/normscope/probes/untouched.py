@@ -43,6 +43,17 @@ def untouched(model: nn.Module) -> Iterator[None]:
             undo()
 
 
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Give back random states: what is drawn inside, as a shuffled loader does, is as if it had not been drawn."""
+    restore = _random_states()
+    try:
+        yield
+    finally:
+        for undo in restore:
+            undo()
+
+
 def _modules(model: nn.Module) -> list[Callable[[], None]]:
     """For each module: its attributes as they are, the registered tensors by name; values of buffers, flags of parameters."""
     undo: list[Callable[[], None]] = []
