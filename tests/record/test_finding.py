@@ -264,6 +264,91 @@ def test_a_norm_function_inside_a_module(observed: Observing) -> None:
     assert line_at(layer.site).startswith("return self.head(F.batch_norm(")
 
 
+class Several(nn.Module):
+    """Two norms by functions; where their tensors lie is chosen."""
+
+    def __init__(self, *, in_a_dict: bool) -> None:
+        super().__init__()
+        self.lines = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+        self.head = nn.Linear(4, 3)
+        self.kept = nn.ParameterDict()
+        for i in range(2):
+            self.kept[f"scale{i}"] = nn.Parameter(torch.ones(4))
+            for name, value in ((f"mean{i}", torch.zeros(4)), (f"var{i}", torch.ones(4))):
+                if in_a_dict:
+                    self.kept[name] = nn.Parameter(value, requires_grad=False)
+                else:
+                    self.register_buffer(name, value)
+
+    def statistics(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        held = {**dict(self.named_buffers()), **dict(self.kept.items())}
+        return held[f"mean{i}"], held[f"var{i}"]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for i, line in enumerate(self.lines):
+            scale = self.kept[f"scale{i}"]
+            x = F.batch_norm(line(x), *self.statistics(i), scale, None, self.training)
+        return self.head(x)
+
+
+@pytest.mark.parametrize(
+    ("in_a_dict", "paths"),
+    [(False, ["0.mean0", "0.mean1"]), (True, ["0.kept.mean0", "0.kept.mean1"])],
+)
+def test_several_norm_functions_of_one_module_are_several_layers(
+    observed: Observing, in_a_dict: bool, paths: list[str]
+) -> None:
+    with observed() as run:
+        net = nn.Sequential(Several(in_a_dict=in_a_dict))
+        train(net, sgd(net), 5)
+        net.eval()(batch()[0])
+    r = run.recording
+    assert [(x.path, x.updates, x.channels, x.tracks) for x in r.layers.values()] == [
+        (path, 5, 4, True) for path in paths
+    ]
+    assert [m.norm_layers for m in r.models.values()] == [2]
+    assert [c.layer for c in calls_in(r, only_span(r, "inference"))] == list(r.layers)
+    for i, number in enumerate(r.layers):
+        mean = net[0].statistics(i)[0]
+        assert torch.equal(torch.tensor(r.channels[number].running_mean).float(), mean)
+
+
+class TwoWays(nn.Module):
+    """Trains without the running statistics that it evaluates with: one layer all the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+        self.register_buffer("average", torch.zeros(4))
+        self.register_buffer("spread", torch.ones(4))
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept = (None, None) if self.training else (self.average, self.spread)
+        return self.head(F.batch_norm(x, *kept, self.scale, training=self.training))
+
+
+def test_a_norm_function_with_statistics_and_without_is_one_layer(observed: Observing) -> None:
+    with observed() as run:
+        net = nn.Sequential(TwoWays())
+        train(net, sgd(net), 2)
+        net.eval()(batch()[0])
+        net.train()
+        train(net, sgd(net), 1)
+    assert [x.path for x in run.recording.layers.values()] == ["0"]
+
+
+def test_tensors_that_no_module_holds_go_by_their_line(observed: Observing) -> None:
+    with observed() as run:
+        net = Several(in_a_dict=False)
+        loose = {i: (torch.zeros(4), torch.ones(4)) for i in range(2)}
+        net.statistics = loose.__getitem__
+        train(net, sgd(net), 3)
+    [layer] = run.recording.layers.values()
+    assert (layer.path, layer.updates) == ("", 6)
+    assert line_at(layer.site).startswith("x = F.batch_norm(line(x)")
+
+
 def test_wrappers_do_not_show_in_names_and_paths(observed: Observing) -> None:
     with observed() as run:
         net = nn.DataParallel(Net())

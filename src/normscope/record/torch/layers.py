@@ -12,6 +12,8 @@ from torch import nn
 
 from normscope.record.recording import Layer
 from normscope.record.torch.norms import (
+    USUAL,
+    Names,
     affine_of,
     batches_tracked,
     describe,
@@ -31,14 +33,16 @@ class NormLayer:
         "counter_at_start",
         "elsewhere",
         "last_forward",
+        "names",
         "record",
         "refused",
         "start",
         "start_mean",
     )
 
-    def __init__(self, record: Layer, module: nn.Module | None) -> None:
+    def __init__(self, record: Layer, module: nn.Module | None, names: Names = USUAL) -> None:
         self.record = record
+        self.names = names  # of its tensors in the module, which may hold those of several layers
         self._module = None if module is None else weakref.ref(module)
         # Weight of the new batch in the last call that moved the statistics; None: a cumulative average.
         self.alpha: float | None = getattr(module, "momentum", None)
@@ -49,8 +53,8 @@ class NormLayer:
         self.elsewhere = 0  # calls with running statistics that are not the module's own buffers
         self.counter_at_start = batches_tracked(module)
         if module is not None:
-            describe(record, module)
-            self.start = [p.detach().clone() for p in affine_of(module)]
+            describe(record, module, names)
+            self.start = [p.detach().clone() for p in affine_of(module, names)]
             if (stored := self.buffers()) is not None and not is_lazy(stored[0]):
                 self.start_mean = stored[0].detach().clone()
 
@@ -70,7 +74,7 @@ class NormLayer:
         module = self.module
         if module is None:
             return None
-        mean, var = statistics_of(module)
+        mean, var = statistics_of(module, self.names)
         return None if mean is None or var is None else (mean, var)
 
     def refresh(self, optimized: Mapping[int, float], *, own: bool) -> None:
@@ -82,9 +86,9 @@ class NormLayer:
             )
         if module is None or not own:
             return
-        affine = affine_of(module)
+        affine = affine_of(module, self.names)
         if affine and not self.start:
-            describe(record, module)  # a lazy layer has its parameters only now
+            describe(record, module, self.names)  # a lazy layer has its parameters only now
             self.start = [p.detach().clone() for p in affine]
         if affine:
             record.trainable = any(p.requires_grad for p in affine)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeGuard
 
@@ -113,44 +112,46 @@ class Names(NamedTuple):
     shift: str | None = "bias"
 
 
-_own_names: weakref.WeakKeyDictionary[nn.Module, Names] = weakref.WeakKeyDictionary()
+USUAL = Names()
 
 
-def learn_names(
+def names_of(
     module: nn.Module, stored: tuple[torch.Tensor | None, torch.Tensor | None], scale: Any
-) -> None:
-    """Before its first call: a layer of the user's own may call its statistics as it likes, and `weight` what it convolves with."""
-    if kind_of(module) is not None or module in _own_names:
-        return
+) -> Names:
+    """By what they are: a layer of the user's own may call its statistics as it likes, and `weight` what it convolves with."""
     held = {**vars(module), **module._parameters, **module._buffers}
 
     def name_of_one(tensor: Any) -> str | None:
         return None if tensor is None else next((n for n, v in held.items() if v is tensor), None)
 
     mean, var = stored
-    _own_names[module] = Names(name_of_one(mean), name_of_one(var), name_of_one(scale), None)
+    return Names(name_of_one(mean), name_of_one(var), name_of_one(scale), None)
 
 
-def names_in(module: nn.Module) -> Names:
-    return _own_names.get(module) or Names()
+def holder_of(model: nn.Module, tensor: torch.Tensor) -> nn.Module | None:
+    """The module inside `model` among whose parameters or buffers `tensor` is: a `ParameterDict`, say."""
+    for module in model.modules():
+        if any(t is tensor for t in (*module._parameters.values(), *module._buffers.values())):
+            return module
+    return None
 
 
-def statistics_of(module: nn.Module) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+def statistics_of(
+    module: nn.Module, names: Names = USUAL
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """Running mean and variance as they are now."""
-    names = names_in(module)
     mean, var = (None if n is None else _held(module, n) for n in (names.mean, names.var))
     return mean, var
 
 
 def _held(module: nn.Module, name: str) -> torch.Tensor | None:
-    value = module._buffers.get(name, vars(module).get(name))
+    value = module._buffers.get(name, vars(module).get(name, module._parameters.get(name)))
     return value if isinstance(value, torch.Tensor) else None
 
 
-def affine_of(module: nn.Module | None) -> list[torch.Tensor]:
+def affine_of(module: nn.Module | None, names: Names = USUAL) -> list[torch.Tensor]:
     if module is None:
         return []
-    names = names_in(module)
     found = [None if n is None else module._parameters.get(n) for n in (names.scale, names.shift)]
     return [
         p for p in found if p is not None and not isinstance(p, nn.parameter.UninitializedParameter)
@@ -193,9 +194,8 @@ def _is_readable(tensor: torch.Tensor | None) -> TypeGuard[torch.Tensor]:
     return tensor is not None and plain and not tensor.is_meta and tensor.numel() > 0
 
 
-def describe_affine(record: Layer, module: nn.Module) -> None:
+def describe_affine(record: Layer, module: nn.Module, names: Names) -> None:
     """Mean and spread of the scale γ over channels, and the root mean square of the shift β."""
-    names = names_in(module)
     gamma, beta = (
         None if n is None else module._parameters.get(n) for n in (names.scale, names.shift)
     )
@@ -207,9 +207,9 @@ def describe_affine(record: Layer, module: nn.Module) -> None:
             record.beta_rms_at_start = float(beta.float().square().mean().sqrt())
 
 
-def describe(record: Layer, module: nn.Module) -> None:
-    affine = affine_of(module)
-    mean, var = statistics_of(module)
+def describe(record: Layer, module: nn.Module, names: Names = USUAL) -> None:
+    affine = affine_of(module, names)
+    mean, var = statistics_of(module, names)
     record.channels = int(
         getattr(module, "num_features", 0)
         or getattr(module, "num_channels", 0)
@@ -222,7 +222,7 @@ def describe(record: Layer, module: nn.Module) -> None:
     record.synchronized = isinstance(module, SyncBatchNorm)
     if affine:
         record.zero_gamma_at_start = record.zero_gamma_at_end = zero_share(affine[0])
-        describe_affine(record, module)
+        describe_affine(record, module, names)
     if (
         mean is not None
         and var is not None

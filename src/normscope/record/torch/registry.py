@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -13,12 +14,14 @@ from normscope.graph.model import Site
 from normscope.record.recording import Layer, Model
 from normscope.record.torch.layers import NormLayer
 from normscope.record.torch.norms import (
+    USUAL,
+    Names,
     clean_path,
+    holder_of,
     is_lazy,
     kind_of,
-    learn_names,
     name_of,
-    names_in,
+    names_of,
     norms_in,
     statistics_of,
     unwrapped,
@@ -41,6 +44,8 @@ class Registry:
             weakref.WeakKeyDictionary()
         )
         self._by_tensor: dict[int, NormLayer] = {}
+        self._parts: weakref.WeakKeyDictionary[nn.Module, list[_Part]] = weakref.WeakKeyDictionary()
+        self._astray: set[Site | None] = set()  # lines that hand over tensors which no module holds
         self._functions: Root | None = None
         self.on_adopted: list[Callable[[Layer, nn.Module], None]] = []  # told of every new layer
         self.on_root: list[Callable[[Root, nn.Module], None]] = []  # of every new model
@@ -157,7 +162,13 @@ class Registry:
         return None if layer is None else self.roots[layer.record.model]
 
     def adopt(
-        self, root: Root, module: nn.Module, path: str, registered: bool, site: Site | None = None
+        self,
+        root: Root,
+        module: nn.Module,
+        path: str,
+        registered: bool,
+        site: Site | None = None,
+        names: Names = USUAL,
     ) -> NormLayer:
         """The layer of `module`, made when it is new. A layer belongs to the root that it was first seen under, or that claims it."""
         layer = self._by_module.get(module)
@@ -169,19 +180,47 @@ class Registry:
             layer.succeeded_by(module)
             self._by_module[module] = layer
         if layer is None:
-            record = Layer(
-                id=len(self.layers),
-                model=root.record.id,
-                path=path,
-                type=type(module).__name__,
-                kind=kind_of(module) or "batch",
-                registered=registered,
-            )
-            layer = NormLayer(record, module)
-            self._by_module[module] = layer
-            self._enter(root, layer)
-            for tell in self.on_adopted:
-                tell(record, module)
+            layer = self._by_module[module] = self._new(root, module, path, registered, names)
+        return layer
+
+    def _new(
+        self, root: Root, module: nn.Module, path: str, registered: bool, names: Names
+    ) -> NormLayer:
+        record = Layer(
+            id=len(self.layers),
+            model=root.record.id,
+            path=path,
+            type=type(module).__name__,
+            kind=kind_of(module) or "batch",
+            registered=registered,
+        )
+        layer = NormLayer(record, module, names)
+        self._enter(root, layer)
+        for tell in self.on_adopted:
+            tell(record, module)
+        return layer
+
+    def _part_of(self, root: Root, module: nn.Module, names: Names, site: Site | None) -> NormLayer:
+        """The layer of a module of the user's own whose tensors have these names: the only one, or one of several.
+
+        Where there are several, each is named after its running mean (or scale); one alone goes by its module.
+        """
+        parts = self._parts.setdefault(module, [])
+        if (known := next((p for p in parts if p.has(names)), None)) is not None:
+            known.mean = known.mean or names.mean
+            return known.layer
+        path, registered = _path_of(root.module, module)
+        if not parts:
+            layer = self.adopt(root, module, path, registered, site, names)
+        elif not registered:
+            return parts[0].layer  # made anew in every forward: its parts cannot be followed
+        else:
+            if len(parts) == 1:
+                parts[0].layer.record.path = parts[0].path_below(path)
+            layer = self._new(root, module, path, registered, names)
+        parts.append(_Part(layer, names.mean, names.scale))
+        if len(parts) > 1:
+            layer.record.path = parts[-1].path_below(path)
         return layer
 
     def _place_of(
@@ -243,22 +282,35 @@ class Registry:
         if layer is not None and _holds(layer, key):
             return layer
         module, site = site_of_module_call(key)
-        if module is None:
-            # Compiled code and helper functions pass a layer's tensors from elsewhere.
-            layer = self.known(key) or self._functional(root, site)
-        elif getattr(module, "_is_replica", False):
+        if getattr(module, "_is_replica", False):
             return None
+        # Compiled code and helper functions pass a layer's tensors from elsewhere.
+        layer = self.known(key) if module is None else None
+        if module is None and layer is None:
+            module = self._holder(root, key, site)
+        if module is None:
+            return layer or self._functional(root, site)
+        if kind_of(module) is None:
+            layer = self._part_of(root, module, names_of(module, stored, scale), site)
         else:
-            learn_names(module, stored, scale)
             layer = self._by_module.get(module) or self.adopt(
                 root, module, *_path_of(root.module, module), site
             )
-            if layer.record.site is None:
-                layer.record.site = site
-                self._called(layer)
-        if key is not None and module is not None:
+        if layer.record.site is None:
+            layer.record.site = site
+            self._called(layer)
+        if key is not None:
             self._by_tensor[id(key)] = layer
         return layer
+
+    def _holder(self, root: Root, key: torch.Tensor | None, site: Site | None) -> nn.Module | None:
+        """The container inside the model, such as a `ParameterDict`, that holds `key` for the module which makes the call."""
+        if key is None or root.module is None or site in self._astray:
+            return None
+        found = holder_of(root.module, key)
+        if found is None:
+            self._astray.add(site)  # else every call would search the model
+        return None if found is None or kind_of(found) is not None else found
 
     def _functional(self, root: Root, site: Site | None) -> NormLayer:
         """A functional call without a module of its own is known by the line that makes it."""
@@ -325,6 +377,24 @@ def _holds(layer: NormLayer, key: torch.Tensor | None) -> bool:
     module = layer.module
     if module is None:
         return False
-    scale = names_in(module).scale
+    scale = layer.names.scale
     own = None if scale is None else module._parameters.get(scale)
-    return statistics_of(module)[0] is key or own is key
+    return statistics_of(module, layer.names)[0] is key or own is key
+
+
+@dataclass(eq=False, slots=True)
+class _Part:
+    """One of the layers whose tensors a module of the user's own holds; None for what it does not hold, or was not handed yet."""
+
+    layer: NormLayer
+    mean: str | None
+    scale: str | None
+
+    def has(self, names: Names) -> bool:
+        """By the running mean; a call without one, and a layer that never had one, by the scale."""
+        if self.mean is not None and names.mean is not None:
+            return self.mean == names.mean
+        return self.scale == names.scale
+
+    def path_below(self, module: str) -> str:
+        return f"{module}.{self.mean or self.scale}".strip(".")

@@ -170,7 +170,7 @@ class Root:
             beside = (
                 []
                 if parent is None
-                else [p for p in parent.parameters() if p not in set(affine_of(own))]
+                else [p for p in parent.parameters() if p not in set(affine_of(own, layer.names))]
             )
             if beside:
                 layer.record.feeders_frozen = not any(p.requires_grad for p in beside)
