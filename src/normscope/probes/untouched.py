@@ -118,7 +118,7 @@ def _random_states() -> list[Callable[[], Any]]:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         cuda = torch.cuda.get_rng_state_all()
         found.append(lambda: torch.cuda.set_rng_state_all(cuda))
-    if (numpy := sys.modules.get("numpy")) is not None:
-        state = numpy.random.get_state()
-        found.append(lambda: numpy.random.set_state(state))
+    if (numpy := sys.modules.get("numpy.random")) is not None:  # else nobody drew from it yet
+        state = numpy.get_state()
+        found.append(lambda: numpy.set_state(state))
     return found

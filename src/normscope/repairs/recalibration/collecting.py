@@ -7,6 +7,7 @@ row would lose digits, the moments are taken from the input itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -90,8 +91,8 @@ class Collector:
     def _check(self) -> None:
         self._unchecked = 0
         own = [x.moments for x in self._listeners if x.moments is not None]
-        sums = [x.cpu() for x in (*self._pool.checks(), *(m.mean + m.squares for m in own))]
-        if sums and not bool(torch.cat(sums).isfinite().all()):
+        every = (*self._pool.checks(), *(m.mean + m.squares for m in own))
+        if not all(math.isfinite(x.sum()) for x in every):  # or too large a sum of finite values
             self._pool.give()
             for listener in self._listeners:
                 _refuse_unless_finite(listener)
