@@ -3,6 +3,9 @@
 A pair is one process per arm, alive at the same time. They take turns, a short block of steps each, in an order that
 changes from round to round, so that whatever else the machine does falls on all arms alike. A pair's ratio is that
 of summed block times; the table gives the median and the quartiles over the pairs.
+
+Two processes that do the same differ by where their memory lies, so there are two unobserved ones, and in one more
+the observer is switched off for every other block: a process compared with itself.
 """
 
 from __future__ import annotations
@@ -25,18 +28,25 @@ from worker import WARM_UP
 from normscope.record.store import load
 
 HERE = Path(__file__).resolve().parent
-# Steps in a block, and rounds: half a second a block and more, and ten seconds of training at the least, for what comes once is a part of it.
+# Steps in a block, and rounds: half a second a block and more, and ten seconds of training at the least, for what comes
+# once is a part of it.
 PLAN = {
     "MLP 32-64-10": (2000, 24),
     "MLP 784-256-10": (500, 24),
     "CNN 32×32": (20, 12),
-    "ResNet-18 64×64": (3, 10),
-    "ResNet-50 64×64": (4, 20),
+    "ResNet-18 64×64": (6, 10),
+    "ResNet-50 64×64": (8, 10),
 }
-ARMS = {"unobserved": None, "default": "1%", "every step": "100000000000%"}
+ARMS = {
+    "unobserved": None,
+    "again": None,
+    "default": "1%",
+    "switched": "1%",
+    "every step": "100000000000%",
+}
 HEAD = (
-    "| model | step | default: wall | default: processor | every step: wall | every step: processor | start-up |",
-    "|---|---|---|---|---|---|---|",
+    "| model | step | default: wall | default: processor | switched on and off | every step | unobserved twice | start-up |",
+    "|---|---|---|---|---|---|---|---|",
 )
 MARK = "<!-- figures: everything below is written by benchmarks/overhead.py --write -->"
 NORMSCOPE = "import sys; from normscope.cli import main; sys.exit(main())"
@@ -44,12 +54,16 @@ NORMSCOPE = "import sys; from normscope.cli import main; sys.exit(main())"
 
 @dataclass
 class Arm:
-    """One process, and what it took: seconds until ready, wall and processor seconds of all its blocks, blocks' steps."""
+    """One process, and what it took: seconds until ready, wall and processor seconds of all its blocks, blocks' steps.
+
+    `off` are the processor seconds of as many steps more, with the observer switched off.
+    """
 
     process: subprocess.Popen[str]
     ready: float = 0.0
     wall: float = 0.0
     cpu: float = 0.0
+    off: float = 0.0
     steps: int = 0
 
     def block(self, steps: int) -> None:
@@ -57,6 +71,9 @@ class Arm:
         self.wall += wall
         self.cpu += cpu
         self.steps += steps
+
+    def block_off(self, steps: int) -> None:
+        self.off += float(self.ask(f"{steps} off").split()[1])
 
     def ask(self, line: str) -> str:
         assert self.process.stdin is not None
@@ -101,7 +118,12 @@ def pair(model: str, seed: int, folder: Path) -> dict[str, Arm]:
     for _ in range(rounds):
         order.shuffle(names)
         for name in names:
-            arms[name].block(steps)
+            turns = [arms[name].block]
+            if name == "switched":
+                turns.append(arms[name].block_off)
+                order.shuffle(turns)
+            for turn in turns:
+                turn(steps)
     for name, arm in arms.items():
         arm.process.communicate()
         if ARMS[name] is not None:
@@ -126,10 +148,11 @@ def row(model: str, pairs: list[dict[str, Arm]]) -> str:
     bare = [p["unobserved"] for p in pairs]
     step = statistics.median(a.wall / a.steps for a in bare)
     cells = [model, f"{1000 * step:.2f} ms"]
-    for name in ("default", "every step"):
-        seen = [p[name] for p in pairs]
-        cells.append(spread([s.wall / b.wall for s, b in zip(seen, bare, strict=True)]))
-        cells.append(spread([s.cpu / b.cpu for s, b in zip(seen, bare, strict=True)]))
+    cells.append(spread([p["default"].wall / p["unobserved"].wall for p in pairs]))
+    cells.append(spread([p["default"].cpu / p["unobserved"].cpu for p in pairs]))
+    cells.append(spread([p["switched"].cpu / p["switched"].off for p in pairs]))
+    cells.append(spread([p["every step"].cpu / p["unobserved"].cpu for p in pairs]))
+    cells.append(spread([p["again"].cpu / p["unobserved"].cpu for p in pairs]))
     start = [p["default"].ready - p["unobserved"].ready for p in pairs]
     cells.append(spread(start, 2) + " s")
     return "| " + " | ".join(cells) + " |"

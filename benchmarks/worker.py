@@ -1,7 +1,7 @@
 """One training process of the benchmark: `worker.py MODEL`. Runs as many steps as each line of its input asks for.
 
 After a warm-up, which holds what is done once, it answers `ready`, and then to every number of steps with
-the wall and the processor seconds that they took.
+the wall and the processor seconds that they took. `N off` runs N steps with the observer switched off.
 """
 
 import sys
@@ -10,10 +10,10 @@ from time import perf_counter, process_time
 WARM_UP = 4
 
 
-def active():
-    """The observer, where this process is observed."""
-    module = sys.modules.get("normscope.record.torch")
-    return module.active() if module else None
+def live():
+    """Where the observer of this process is kept; a place without one in a process that is not observed."""
+    module = sys.modules.get("normscope.record.torch.live")
+    return module.observer if module else [None]
 
 
 def main():
@@ -39,14 +39,21 @@ def main():
     steps(WARM_UP)
     print("ready", flush=True)
     waiting = perf_counter()
+    place = live()
+    observer = place[0]
     for line in sys.stdin:
+        count, _, off = line.strip().partition(" ")
+        place[0] = None if off else observer
         wall, cpu = perf_counter(), process_time()
-        if observer := active():
-            # The budget is a share of the loop's time, and the time spent waiting for a turn is not the loop's.
+        if observer:
+            # The budget is a share of the observed loop's time, and waiting for a turn is no part of that.
             observer.schedule.charge_startup(wall - waiting)
-        steps(int(line))
+        steps(int(count))
         waiting = perf_counter()
         print(waiting - wall, process_time() - cpu, flush=True)
+        place[0] = observer
+        if observer and off:
+            observer.schedule.charge_startup(waiting - wall)
 
 
 if __name__ == "__main__":
