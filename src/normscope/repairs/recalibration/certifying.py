@@ -36,6 +36,7 @@ class Outputs:
     @classmethod
     def of(cls, feed: Feed, norms: Mapping[str, _BatchNorm], fed: Fed) -> Outputs:
         """To be called inside `untouched`."""
+        set_mode(feed.model, batch_stats=[*norms.values()])
         part = part_of(fed, ROWS)
         if part is not None:
             try:
@@ -47,7 +48,7 @@ class Outputs:
     def again(
         self, feed: Feed, norms: Mapping[str, _BatchNorm], found: Estimate
     ) -> tuple[Difference, ...]:
-        """The same samples with the new statistics, which stay installed. To be called inside `untouched`."""
+        """The same samples with the new statistics, which stay installed. To be called after `of`, inside `untouched`."""
         install({norms[path]: m for path, m in found.moments.items()})
         running, batch = _both(feed, norms, self.fed)
         samples = self.fed.samples
@@ -61,7 +62,7 @@ class Outputs:
 def _both(
     feed: Feed, norms: Mapping[str, _BatchNorm], fed: Fed
 ) -> tuple[list[torch.Tensor], list[torch.Tensor] | None]:
-    set_mode(feed.model, batch_stats=[*norms.values()])
+    """Outputs with running and with batch statistics, everything else in eval mode, as `set_mode` put it."""
     _switch(norms, training=False)
     running = _copied(feed.run_copied(fed))
     _switch(norms, training=True)
@@ -101,19 +102,14 @@ def changes(norms: Mapping[str, _BatchNorm], found: Estimate) -> tuple[LayerChan
     paths, moments = [*found.moments], [*found.moments.values()]
     layers = [norms[path] for path in paths]
     sizes = [len(m.mean) for m in moments]
-    mean, var = (
-        _end_to_end(n.running_mean for n in layers),
-        _end_to_end(n.running_var for n in layers),
-    )
-    new_mean, squares = (
-        _end_to_end(m.mean for m in moments),
-        _end_to_end(m.squares for m in moments),
-    )
+    buffers = ([n.running_mean for n in layers], [n.running_var for n in layers])
+    stored = (*buffers, [m.mean for m in moments], [m.squares for m in moments])
+    mean, var, new_mean, squares = _end_to_end([t for each in stored for t in each]).reshape(4, -1)
     eps = np.repeat([n.eps for n in layers], sizes)
     spread = squares / np.repeat([m.degrees for m in moments], sizes) + eps
     with np.errstate(all="ignore"):  # what stood there may be no numbers
-        shifts = _rms_of_each(sizes, (mean - new_mean) / np.sqrt(spread))
-        log_sds = _rms_of_each(sizes, 0.5 * np.log((var + eps) / spread))
+        off = (mean - new_mean) / np.sqrt(spread), 0.5 * np.log((var + eps) / spread)
+        shifts, log_sds = _rms_of_each(sizes, np.stack(off))
     return tuple(
         LayerChange(
             path=path,
@@ -127,17 +123,18 @@ def changes(norms: Mapping[str, _BatchNorm], found: Estimate) -> tuple[LayerChan
     )
 
 
-def _end_to_end(tensors: Iterable[torch.Tensor | None]) -> NDArray[np.float64]:
-    """Of all layers in one vector on the host: so few numbers that each call costs more than its arithmetic."""
+def _end_to_end(tensors: Sequence[torch.Tensor | None]) -> NDArray[np.float64]:
+    """In one vector on the host: of so few numbers, to fetch each layer's costs more than what is then done with them."""
     every = [t for t in tensors if t is not None]
     if len({t.device for t in every}) > 1:
         every = [t.cpu() for t in every]
     return torch.cat(every).detach().cpu().double().numpy()
 
 
-def _rms_of_each(sizes: Sequence[int], x: NDArray[np.float64]) -> list[float]:
+def _rms_of_each(sizes: Sequence[int], rows: NDArray[np.float64]) -> list[list[float]]:
+    """Of each layer's part of each row."""
     starts = np.cumsum([0, *sizes[:-1]])
-    return np.sqrt(np.add.reduceat(x * x, starts) / sizes).tolist()
+    return np.sqrt(np.add.reduceat(rows * rows, starts, axis=1) / sizes).tolist()
 
 
 def notes(found: Estimate, *, exact: bool) -> tuple[str, ...]:
