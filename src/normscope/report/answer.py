@@ -65,9 +65,13 @@ def others(diagnosis: Diagnosis) -> list[Finding]:
 
 
 def remedies(diagnosis: Diagnosis) -> list[Remedy]:
-    """What to do next: the remedies of the finding that the verdict names, exact ones first."""
+    """What to do next: the remedies of the finding that the verdict names; exact ones first, and then commands likewise."""
     cause = primary(diagnosis)
-    return sorted(cause.repairs, key=lambda r: r.kind != "exact") if cause else []
+    if cause is None:
+        return []
+    return sorted(
+        cause.repairs, key=lambda r: (r.command.startswith("normscope repair "), r.kind != "exact")
+    )
 
 
 def gaps(recording: Recording) -> list[Gap]:
