@@ -35,7 +35,7 @@ def in_evaluation_mode(graph: Graph, facts: Facts) -> Iterator[Finding]:
         else f"`eval()` does not reach {what}: no module's children lead there."
     )
     yield Finding(
-        f"{told} {TODO}",
+        f"{told} {INSTEAD}",
         severity="warning",
         confidence="high",
         layers=tuple(found),
@@ -159,7 +159,7 @@ def finding(
     ]
     return Finding(
         f"{batch_norms(len(places))} of `{model.name}` {'is' if len(places) == 1 else 'are'} in no module's children{made}{where}: "
-        f"{', '.join(c for c in came if c)}. {TODO}",
+        f"{', '.join(c for c in came if c)}. {INSTEAD}",
         severity=severity,
         confidence=confidence,
         model=model.name,
@@ -174,7 +174,7 @@ def finding(
     )
 
 
-TODO = "Build norms in `__init__` and hold them in `nn.ModuleList` or `nn.ModuleDict`."
+INSTEAD = "Build norms in `__init__` and hold them in `nn.ModuleList` or `nn.ModuleDict`."
 _REMEDY = Remedy(
     "register the layers", "changes-function", "`self.norms = nn.ModuleList(norms)` in `__init__`"
 )
