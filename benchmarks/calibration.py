@@ -120,8 +120,17 @@ def main() -> None:
         print("\n".join([row, *more]), flush=True)
     if given.write:
         page = HERE / "calibration.md"
-        head = page.read_text().partition(MARK)[0] if page.exists() else ""
+        head, _, before = page.read_text().partition(MARK) if page.exists() else ("", "", "")
+        if given.only:  # figures of the other kinds stay
+            rows += _of_others(before, "| ", given.only)[2:]
+            notes += _of_others(before, "- ", given.only)
         page.write_text(head + MARK + "\n" + "\n".join(rows) + "\n\n" + "\n".join(notes) + "\n")
+
+
+def _of_others(figures: str, mark: str, kind: str) -> list[str]:
+    """The lines that begin with `mark`, but those of this kind. A table's first two are its head."""
+    lines = [x for x in figures.splitlines() if x.startswith(("|", "-")) and x[0] == mark[0]]
+    return [x for x in lines if not x.startswith((f"{mark}{kind} ", f"{mark}{kind},"))]
 
 
 if __name__ == "__main__":

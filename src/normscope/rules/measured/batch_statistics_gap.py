@@ -49,7 +49,7 @@ def batch_statistics_gap(gap: Gap) -> Iterator[Finding]:
     It names the symptom; the cause is named by the rule that explains it, where there is one. It explains stale running
     statistics, because an average of such batches cannot be right; where those cost more than twice as much, it is an info. At two or three
     samples per batch A is itself the worst of the three (2 samples leave only the sign of their difference), so
-    silence there means nothing. 0 alarms in 132 seeded healthy variations (less than 2.3 % with 95 % confidence;
+    silence there means nothing. 0 alarms in 270 seeded healthy variations (less than 1.1 % with 95 % confidence;
     `benchmarks/calibration.py`). Silent where A, B and C agree, and where only outputs could be compared.
 
     ## References
