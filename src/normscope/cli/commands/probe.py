@@ -22,7 +22,7 @@ from normscope.cli.options import (
 
 @app.command(
     help=f"{COMMANDS['probe']}\n\nnormscope probe [OPTIONS] [NAME…] file.py:setup\n\n"
-    "`setup()` returns a dict or a dataclass with `model` and `train`, and if it can `held_out`, `loss`, `metric`, `forward`, `target`."
+    "`setup()` returns a dict or a dataclass with `model` and `train`, and if it can `held_out`, `domains`, `loss`, `metric`, `forward`, `target`, `optimizer`, `weight_decay`."
 )
 def probe(
     *words: Annotated[str, Parameter(show=False)],
