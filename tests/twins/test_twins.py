@@ -12,13 +12,13 @@ from twins.runner import explain, right
 
 
 def chosen() -> Iterator[object]:
-    """Every script; slow are all but the first pair of each rule, the frozen pairs, and every second healthy script."""
+    """Every script; slow are all but the first pair of each rule, the first frozen one, and every second healthy script."""
     seen: Counter[str] = Counter()
     for case in cases():
         kind = "healthy" if case.name.startswith("healthy/") else case.path.parent.parent.name
-        rule = case.path.parent.name.split("_")[0]
-        first = {"healthy": seen["healthy"] % 2 == 0, "frozen": True}.get(kind, seen[rule] < 2)
-        seen["healthy" if kind == "healthy" else rule] += 1
+        group = kind if kind == "healthy" else f"{kind} {case.path.parent.name.split('_')[0]}"
+        first = seen[group] % 2 == 0 if kind == "healthy" else seen[group] < 2
+        seen[group] += 1
         yield pytest.param(case, id=case.name, marks=() if first else pytest.mark.slow)
 
 
