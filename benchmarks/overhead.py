@@ -4,8 +4,8 @@ A pair is one process per arm, alive at the same time. They take turns, a short 
 changes from round to round, so that whatever else the machine does falls on all arms alike. A pair's ratio is that
 of summed block times; the table gives the median and the quartiles over the pairs.
 
-Two processes that do the same differ by where their memory lies, so there are two unobserved ones, and in one more
-the observer is switched off for every other block: a process compared with itself.
+Two processes that do the same differ by where their memory lies, so there are two unobserved ones, and the others are
+compared with their mean. In one more the observer is switched off for every other block: a process compared with itself.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from statistics import mean
 from time import perf_counter
 
 from worker import WARM_UP
@@ -145,14 +146,16 @@ def spread(values: list[float], digits: int = 3) -> str:
 
 
 def row(model: str, pairs: list[dict[str, Arm]]) -> str:
-    bare = [p["unobserved"] for p in pairs]
-    step = statistics.median(a.wall / a.steps for a in bare)
+    bare = [(p["unobserved"], p["again"]) for p in pairs]
+    wall = [mean(a.wall for a in two) for two in bare]
+    cpu = [mean(a.cpu for a in two) for two in bare]
+    step = statistics.median(w / two[0].steps for w, two in zip(wall, bare, strict=True))
     cells = [model, f"{1000 * step:.2f} ms"]
-    cells.append(spread([p["default"].wall / p["unobserved"].wall for p in pairs]))
-    cells.append(spread([p["default"].cpu / p["unobserved"].cpu for p in pairs]))
+    cells.append(spread([p["default"].wall / w for p, w in zip(pairs, wall, strict=True)]))
+    cells.append(spread([p["default"].cpu / c for p, c in zip(pairs, cpu, strict=True)]))
     cells.append(spread([p["switched"].cpu / p["switched"].off for p in pairs]))
-    cells.append(spread([p["every step"].cpu / p["unobserved"].cpu for p in pairs]))
-    cells.append(spread([p["again"].cpu / p["unobserved"].cpu for p in pairs]))
+    cells.append(spread([p["every step"].cpu / c for p, c in zip(pairs, cpu, strict=True)]))
+    cells.append(spread([again.cpu / once.cpu for once, again in bare]))
     start = [p["default"].ready - p["unobserved"].ready for p in pairs]
     cells.append(spread(start, 2) + " s")
     return "| " + " | ".join(cells) + " |"
