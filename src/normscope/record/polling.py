@@ -9,7 +9,7 @@ import numpy as np
 
 from normscope.record import series as numbers
 from normscope.record.recording import Event
-from normscope.record.schedule import Schedule
+from normscope.record.schedule import Schedule, spaced
 from normscope.record.store import Store
 
 MOST = 1024
@@ -37,9 +37,10 @@ class Polling:
     def started(self) -> bool:
         return self._latest is not None
 
-    def due(self, *, peek: bool = False) -> bool:
+    def due(self, step: int, *, peek: bool = False) -> bool:
         """A second reading right after a first is always due: two give back what lay between them."""
-        due = self._pair or self.schedule.affords(2 * self._cost)
+        latest = self._steps[-1] if self._steps else 0
+        due = self._pair or (spaced(step, latest) and self.schedule.affords(2 * self._cost))
         if due and not peek:
             self._pair = not self._pair
         return due

@@ -112,7 +112,7 @@ class Steps:
 
     def _measure(self, optimizer: Any) -> None:
         observer = self.observer
-        polled = observer.polling.due()
+        polled = observer.polling.due(self.count)
         if polled:
             observer.books.poll()
         due = self.loss is not None and self.count % self._stride == 0

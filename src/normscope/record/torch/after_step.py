@@ -40,7 +40,7 @@ class AfterStep:
             self.facts_at = 1 << count.bit_length()
             books.refresh()
         start = perf_counter()
-        polled = observer.polling.due()
+        polled = observer.polling.due(count)
         if polled:
             books.poll()
         surely = count >= self.loss_at and observer.schedule.budget > 0
@@ -59,7 +59,8 @@ class AfterStep:
         """After a step of a known loop, now and then: what the purse affords, and a look at the clock."""
         observer = self.observer
         count = observer.steps.count
-        if count >= self.facts_at or observer.polling.due(peek=True) or count == observer.limit:
+        due = observer.polling.due(count, peek=True)
+        if count >= self.facts_at or due or count == observer.limit:
             self.step(optimizer)
             return
         observer.books.flush_when_due()

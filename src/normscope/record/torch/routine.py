@@ -21,6 +21,7 @@ from weakref import ref as ref_to
 from torch import Size, Tensor, is_grad_enabled, nn
 
 from normscope.record.recording import Span
+from normscope.record.schedule import spaced
 from normscope.record.timeline import Forward
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Routine:
         self.latest: Forward | None = None
         self._charged = 0  # of the counted steps
         self._looked = (0, 0.0)  # step and time of the latest look
+        self._full = 0  # the latest step that was recorded in full
         self._surely = 0  # from that step on one is recorded in full whatever it costs
         self._streak = 0
         self._span: Span | None = None
@@ -71,6 +73,8 @@ class Routine:
         """A step that was recorded in full is over."""
         forward, forwards, backwards = self.latest, self.forwards, self.backwards
         self.forwards = self.backwards = 0
+        if forwards:
+            self._full = self.observer.count
         if forward is None:
             return
         same = forward.span is not None and forward.span is self._span
@@ -179,8 +183,10 @@ class Routine:
         if not self.active or self._template is None:
             return
         self._charge()
-        wanted = observer.per_call.due() or observer.schedule.affords_books(self.cost)
         count = observer.count
+        wanted = observer.per_call.due() or (
+            spaced(count, self._full) and observer.schedule.affords_books(self.cost)
+        )
         if wanted or (count >= self._surely and observer.schedule.budget > 0):
             wanted, self._surely = True, count + max(1, count // SPACING)
         observer.full_at = 0 if wanted else math.inf
@@ -188,7 +194,7 @@ class Routine:
         before, then = self._looked
         self._looked = (count, now)
         steps = 1
-        if count > before and not observer.polling.due(peek=True):
+        if count > before and not observer.polling.due(count, peek=True):
             steps = int(PAUSE * (count - before) / max(now - then, 1e-9))
         look_at = min(count + min(max(steps, 1), MOST_STEPS), observer.after_step.facts_at)
         look_at = int(min(look_at, max(copy_at, count + 1)))  # `copy_at` may be infinite
