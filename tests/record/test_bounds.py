@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
+from math import log
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from normscope.record import polling, series
 from normscope.record import timeline as timelines
 from normscope.record.polling import Polling
 from normscope.record.recording import SERIES, Layer, Model
-from normscope.record.schedule import Schedule
+from normscope.record.schedule import ENOUGH, Schedule
 from normscope.record.store import Store, load
 from normscope.record.timeline import Forward, Timeline
 from normscope.record.torch import scalars
@@ -83,6 +85,28 @@ def test_readings_in_pairs(store: Store, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (kept.values["mean_noise"][:, 0] == kept.steps).all()
     # The second reading of a pair is the one that gives a batch back: it is kept as often as the first.
     assert sum(s % 20 == 2 for s in steps) == pytest.approx(len(steps) / 2, rel=0.1)
+
+
+def test_readings_thin_out_as_a_run_goes_on(store: Store) -> None:
+    """However much there is to spend: each of the first steps, and later one in some 17, always in pairs."""
+    layer = NormLayer(Layer(id=0, model=0, path="a", type="BatchNorm1d"), None)
+    values = np.zeros(1), np.ones(1)
+
+    def read(step: int) -> series.Reading:
+        return series.Reading(step, [layer], np.array([0]), *values, [step], [0.1], [1e-7])
+
+    reader, taken = Polling(store, read, Schedule(1e9)), []
+    for step in range(1, STEPS):
+        announced = reader.due(step, peek=True)
+        assert announced == reader.due(step)
+        if announced:
+            reader.poll(step)
+            taken.append(step)
+    assert taken[:64] == [*range(1, 65)]
+    late = [s for s in taken if s > STEPS // 2]
+    assert 2 * ENOUGH * log(2) * 0.9 < len(late) < 2 * ENOUGH * log(2) * 1.1
+    again = [b for a, b in pairwise(late) if b == a + 1]
+    assert len(again) == pytest.approx(len(late) / 2, abs=1)
 
 
 def test_forwards_of_every_size(store: Store) -> None:

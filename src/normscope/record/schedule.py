@@ -11,7 +11,7 @@ from normscope.record.recording import Cost
 # which nothing is charged run. Measured: 1.2 to 2.4 on ResNet-50, 2 to 3 on the counted steps of an MLP.
 UNSEEN = 2.0
 CREDIT = 0.025  # seconds: the first steps of a run are the ones that tell most
-ENOUGH = 32  # measurements of a kind while the steps grow e-fold: more would cost and tell nothing new
+ENOUGH = 32  # measurements of a kind while the steps grow e-fold: more tell nothing new
 RESERVED = 0.3  # share of the budget that book-keeping cannot use up
 KEEPING = 0.1  # share of the budget for the inputs of a known loop that are copied
 DOUBLING = 2e-3  # seconds more for these with each doubling of the steps: batches from all of a run, however short it is
