@@ -44,6 +44,12 @@ def test_staleness_by_decisions(errors, severity):
     assert thresholds.staleness(gap(0.3, 0.3, 0.31, errors=errors)) == severity
 
 
+@pytest.mark.parametrize(("noise", "severity"), [(0.004, "warning"), (0.006, "info")])
+def test_blame_begins_where_three_points_are_exceeded_by_more_than_the_noise(noise, severity):
+    lost = gap(0.3, 0.3, 0.36, errors=(0.10, 0.10, 0.135), error_noise=noise)
+    assert thresholds.staleness(lost) == severity
+
+
 def test_decisions_speak_where_a_heavy_tailed_loss_is_noise():
     wild = gap(0.4, 19.6, 1.5, noise=18.0, errors=(0.15, 0.50, 0.67), error_noise=0.02)
     assert thresholds.inconsistency(wild) == "error"

@@ -126,9 +126,9 @@ def _lost(gap: Gap, worse: float | None, better: float | None) -> Reading | None
 def _judge(gap: Gap, rise: Reading, lost: Reading | None, *, points: float) -> Severity | None:
     """By decisions where they are known, for a heavy-tailed loss may hide in its noise what every decision shows."""
     if gap.measure == "error":
-        return _error_rate(rise.value, points) if significant(rise) else None
+        return _error_rate(rise, points) if significant(rise) else None
     if lost and significant(lost) and lost.value > points and not rise.value < -3 * rise.noise:
-        return _error_rate(lost.value, points)
+        return _error_rate(lost, points)
     if not significant(rise):
         return None
     if lost is None or _drowned(lost, gap.samples):
@@ -151,14 +151,14 @@ def significant(difference: Reading) -> bool:
     return difference.value > 3 * difference.noise
 
 
-def _error_rate(rise: float, points: float) -> Severity | None:
-    """By the share of decisions lost. Healthy scripts with batches of 16 to 32 lost up to 2.4 points by chance
-    (running averages of the latest batches are noisy themselves), so blame begins at 3."""
-    if rise <= points:
+def _error_rate(rise: Reading, points: float) -> Severity | None:
+    """By the share of decisions lost. Healthy scripts with batches of 16 to 32 lost up to 2.7 points by chance
+    (running averages of the latest batches are noisy themselves), so blame begins where 3 are exceeded by more than the noise."""
+    if rise.value <= points:
         return None
-    if rise >= 5 * POINT:
+    if rise.value >= 5 * POINT:
         return "error"
-    return "warning" if rise >= 3 * POINT else "info"
+    return "warning" if rise.value - rise.noise >= 3 * POINT else "info"
 
 
 def _loss(gap: Gap, rise: float) -> Severity | None:
