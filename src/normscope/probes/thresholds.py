@@ -152,7 +152,7 @@ def significant(difference: Reading) -> bool:
 
 
 def _error_rate(rise: Reading, points: float) -> Severity | None:
-    """By the share of decisions lost. Healthy scripts with batches of 16 to 32 lost up to 2.7 points by chance
+    """By the share of decisions lost. Healthy scripts with batches of 16 to 64 lost up to 3.3 ± 0.7 points by chance
     (running averages of the latest batches are noisy themselves), so blame begins where 3 are exceeded by more than the noise."""
     if rise.value <= points:
         return None

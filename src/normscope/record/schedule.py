@@ -18,7 +18,7 @@ DOUBLING = 2e-3  # seconds more for these with each doubling of the steps: batch
 
 
 def spaced(step: int, latest: int) -> bool:
-    """Whether `step` is far enough from the latest one that was measured: one in 32 of the steps before it, none in a short run."""
+    """Whether `step` is so far behind the latest one that was measured as is worth another: by a 32nd of all steps until now."""
     return step - latest >= step // ENOUGH
 
 

@@ -23,8 +23,8 @@ def stale_statistics(gap: Gap, recording: Recording) -> Iterator[Finding]:
     With fixed weights, dropout off and the same training data, the loss, error rate or output with the running
     statistics (C) against recomputed population statistics (B). C − B counts above three times its noise, and above
     0.5 percentage points of error rate: an info until 3 points are exceeded by more than the noise, then a warning, an error from 5 points on (without
-    targets for a decision: from 0.05 nats, or a quarter of another loss). Healthy scripts with batches of 16 to 32 rows lost up to 2.7 points by chance. Of 270 seeded
-    short trainings, 80 to 160 steps at a constant rate of up to 0.1, 13 had a warning or an error and 15 a remark (`benchmarks/calibration.py`): with
+    targets for a decision: from 0.05 nats, or a quarter of another loss). Healthy scripts with batches of 16 to 64 rows lost up to 3.3 ± 0.7 points by chance. Of 270 seeded
+    short trainings, 80 to 160 steps at a constant rate of up to 0.1, 13 had a warning or an error and 15 a remark, when blame began at 3 points whatever the noise (`benchmarks/calibration.py`): with
     recomputed statistics these made 3 to 19 points fewer errors on the same data, each more than its noise allows.
 
     ## Why it matters
