@@ -282,15 +282,17 @@ def told(r: Recording) -> dict[str, Any]:
     }
 
 
-def noting(counted: list[int], repeats: Callable[..., bool]) -> Callable[..., bool]:
-    """`repeats`, which keeps a list of the forwards that it had counted."""
+def noting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that gets an entry for each step that is counted."""
+    counted: list[int] = []
+    settle = Routine.settle
 
-    def noted(*args: Any) -> bool:
-        known = repeats(*args)
-        counted.extend([1] * known)
-        return known
+    def noted(self: Routine) -> None:
+        counted.extend([1] * self.observer.counted)
+        settle(self)
 
-    return noted
+    monkeypatch.setattr(Routine, "settle", noted)
+    return counted
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.__name__)
@@ -302,8 +304,7 @@ def test_counted_or_recorded(
         script()
     recorded = told(run.recording)
 
-    counted: list[int] = []
-    monkeypatch.setattr(Routine, "_repeats", noting(counted, Routine._repeats))
+    counted = noting(monkeypatch)
     torch.manual_seed(3)
     with observed(budget=0.0, keep_bytes=0) as run:
         run.observer.schedule.charge(1.0, measuring=True)  # an empty purse
@@ -333,8 +334,7 @@ def test_the_same_batches_are_kept_of_counted_steps(
         script()
     recorded = copied(run)
 
-    counted: list[int] = []
-    monkeypatch.setattr(Routine, "_repeats", noting(counted, Routine._repeats))
+    counted = noting(monkeypatch)
     torch.manual_seed(3)
     with observed(budget=0.0) as run:
         run.observer.schedule.charge(1.0, measuring=True)
@@ -361,8 +361,7 @@ def test_the_same_batches_are_kept_of_counted_steps(
 def test_a_changed_loop_is_learned_anew(
     observed: Observing, monkeypatch: pytest.MonkeyPatch, script: Callable[[], None], least: int
 ) -> None:
-    counted: list[int] = []
-    monkeypatch.setattr(Routine, "_repeats", noting(counted, Routine._repeats))
+    counted = noting(monkeypatch)
     with observed(budget=0.0, keep_bytes=0) as run:
         run.observer.schedule.charge(1.0, measuring=True)
         script()

@@ -32,26 +32,24 @@ def note_input(forward: Forward, values: Iterable[Any]) -> None:
     if x is None:
         return
     training = torch.is_grad_enabled()
-    before = root.last_input.get(training)
-    forward.same_input = before is not None and before[0]() is x
+    given = root.given[training]
+    before, earlier = given.step, given.content
+    forward.same_input = given.ref() is x
+    given.ref, given.content, given.step = weakref.ref(x), None, forward.step
     if not training:
-        root.last_input[training] = (weakref.ref(x), None, forward.step)
         return
-    again = before is not None and before[2] == forward.step and not forward.same_input
-    earlier = before[1] if before is not None else None
+    again = before == forward.step and not forward.same_input
     if len(root.same_data) >= COMPARED:
         forward.same_input = forward.same_input or (again and all(root.same_data))
-        root.last_input[training] = (weakref.ref(x), None, forward.step)
         return
     # Contents are only looked at in loops that run several forwards a step: elsewhere nothing can repeat.
     root.several = root.several or again
-    content = _content(x) if root.several else None
+    given.content = content = _content(x) if root.several else None
     if content is not None and again and earlier is not None:
         equal = earlier.shape == content.shape and bool(torch.equal(earlier, content))
         equal = equal and not bool((content == content[0]).all())  # constants tell nothing
         root.same_data.append(equal)
         forward.same_input = equal
-    root.last_input[training] = (weakref.ref(x), content, forward.step)
 
 
 def _content(x: torch.Tensor) -> torch.Tensor:

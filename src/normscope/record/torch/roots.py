@@ -13,6 +13,7 @@ from torch import nn
 
 from normscope.record.recording import Model
 from normscope.record.timeline import Forward
+from normscope.record.torch.given import Given
 from normscope.record.torch.layers import NormLayer
 from normscope.record.torch.norms import affine_of, is_lazy, statistics_in
 
@@ -27,7 +28,7 @@ class Root:
         self.pending: deque[Any] = deque()
         self.open_spans: dict[tuple[str, Any], int] = {}
         self.last_block: Any = None
-        self.last_input: dict[bool, Any] = {}  # by whether gradients were on
+        self.given = {True: Given(), False: Given()}  # by whether gradients were on
         self.same_data: list[bool] = []  # whether forwards of one step got equal data
         self.searched = False  # for batch norms that are not followed
         self.instances = False  # it runs instance norms

@@ -14,15 +14,16 @@ import math
 from collections.abc import Callable
 from sys import _getframe
 from time import perf_counter
-from types import CodeType, FrameType
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import ref as ref_to
 
-from torch import Size, Tensor, is_grad_enabled, nn
+from torch import Tensor, is_grad_enabled, nn
 
 from normscope.record.recording import Span
 from normscope.record.schedule import spaced
 from normscope.record.timeline import Forward
+from normscope.record.torch.loop import Loop
 
 if TYPE_CHECKING:
     from normscope.record.torch.observer import Observer
@@ -50,15 +51,9 @@ class Routine:
         self._surely = 0  # from that step on one is recorded in full whatever it costs
         self._streak = 0
         self._span: Span | None = None
-        self._module: Callable[[], nn.Module | None] = lambda: None
-        # Reference, mode, momentum, and whether the scale learns, of each norm layer.
-        self._norms: list[tuple[Any, bool, Any, bool]] = []
         self._seen: tuple[Any, ...] = (None, 0, None)  # caller, its instruction, shape of the input
-        self._shape: Size | None = None
-        self._code: CodeType | None = None
-        self._instruction = 0
         self._template: Forward | None = None
-        self._inputs: dict[bool, Any] = {}  # of the template's model
+        self.loop = Loop()
 
     # ---- learning -------------------------------------------------------------------------------
 
@@ -91,16 +86,18 @@ class Routine:
         if self._streak < LEARNED or module is None or self.observer.compiled:
             return
         # A loop that was known may go on in another way: with other momenta, or other sizes.
-        here = (self._code, self._instruction, self._shape)
+        loop = self.loop
+        here = (loop.code, loop.instruction, loop.shape)
         known = self._template.span if self.active and self._template is not None else None
         if forward.span is not known or self._seen != here:
             self.active = True
             self.observer.call = self.call
-            self._template, self._inputs = forward, forward.root.last_input
-            self._module = ref_to(module)
-            self._code, self._instruction, self._shape = self._seen
+            self._template = forward
+            loop.module, loop.training = ref_to(module), forward.training
+            loop.code, loop.instruction, loop.shape = self._seen
+            loop.given, loop.same = forward.root.given[True], forward.same_input
             norms = [x.module for x in forward.root.layers]
-            self._norms = [(ref_to(m), *_traits(m)) for m in norms if m is not None]
+            loop.norms = [(ref_to(m), *_traits(m)) for m in norms if m is not None]
 
     # ---- counting -------------------------------------------------------------------------------
 
@@ -115,14 +112,38 @@ class Routine:
 
         This runs with cold caches between two kernels of each step, so that it is one function and looks at little.
         """
-        observer, frame = self.observer, _getframe(2)
+        observer, loop, frame = self.observer, self.loop, _getframe(2)
         try:
+            x = args[0] if args else None
             known = (
-                frame.f_lasti == self._instruction
-                and frame.f_code is self._code
+                frame.f_lasti == loop.instruction
+                and frame.f_code is loop.code
                 and observer.count < observer.full_at
-                and self._repeats(module, args)
+                and not observer.open
+                and module is loop.module()
+                and module.training is loop.training
+                and type(x) is Tensor
+                and x.shape == loop.shape
+                and (loop.given.ref() is x) is loop.same
+                and is_grad_enabled()
             )
+            if known:
+                for ref, training, momentum, trainable in loop.norms:
+                    if (norm := ref()) is None:
+                        known = False
+                        break
+                    facts = norm.__dict__
+                    scale = facts["_parameters"].get("weight")
+                    if (
+                        facts["training"] is not training
+                        or facts.get("momentum") != momentum
+                        or (scale is None or scale.requires_grad) is not trainable
+                    ):
+                        known = False
+                        break
+            if known:
+                given = loop.given
+                given.ref, given.content, given.step = ref_to(x), None, observer.count
         except Exception as error:  # noqa: BLE001
             observer.fail(error)
             return original(module, *args, **kwargs)
@@ -142,32 +163,6 @@ class Routine:
         if copied:
             observer.copies.ran(out)
         return out
-
-    def _repeats(self, module: nn.Module, args: tuple[Any, ...]) -> bool:
-        """Whether this call from the known line is one more of the same, and may be counted instead of recorded."""
-        template = self._template
-        if self.observer.open or template is None or not args:
-            return False
-        if module is not self._module() or module.training is not template.training:
-            return False
-        x = args[0]
-        if type(x) is not Tensor or x.shape != self._shape or not is_grad_enabled():
-            return False
-        inputs = self._inputs
-        before = inputs.get(True)
-        if (before is not None and before[0]() is x) is not template.same_input:
-            return False
-        for ref, training, momentum, trainable in self._norms:
-            if (norm := ref()) is None:
-                return False
-            facts = norm.__dict__
-            if facts["training"] is not training or facts.get("momentum") != momentum:
-                return False
-            scale = facts["_parameters"].get("weight")
-            if (scale is None or scale.requires_grad) is not trainable:
-                return False
-        inputs[True] = (ref_to(x), None, self.observer.count)
-        return True
 
     def record_next(self) -> None:
         """The next step is to be recorded in full: what went before it may matter."""
