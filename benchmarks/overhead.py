@@ -1,11 +1,12 @@
 """What observing costs: the summed time of the loop with and without it, paired and interleaved.
 
 A pair is one process per arm, alive at the same time. They take turns, a short block of steps each, in an order that
-changes from round to round, so that whatever else the machine does falls on all arms alike. A pair's ratio is that
-of summed block times; the table gives the median and the quartiles over the pairs.
+changes from round to round, so that whatever else the machine does falls on all arms alike. Ratios are those of summed
+block times; the table gives the median and the quartiles over the pairs.
 
-Two processes that do the same differ by where their memory lies, so there are two unobserved ones, and the others are
-compared with their mean. In one more the observer is switched off for every other block: a process compared with itself.
+Two processes that do the same differ by where their memory lies. So an observed process is compared with itself: each of its blocks
+has another one beside it, before or after, for which everything that observes is taken away. Two
+processes that nothing ever observed stand beside them, and say how much is chance in a comparison between processes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
@@ -29,25 +30,18 @@ from worker import WARM_UP
 from normscope.record.store import load
 
 HERE = Path(__file__).resolve().parent
-# Steps in a block, and rounds: half a second a block and more, and ten seconds of training at the least, for what comes
-# once is a part of it.
+# Steps in a block, and rounds: half a second a block and more, and half a minute of training at the least.
 PLAN = {
-    "MLP 32-64-10": (2000, 24),
-    "MLP 784-256-10": (500, 24),
-    "CNN 32×32": (20, 12),
-    "ResNet-18 64×64": (6, 10),
+    "MLP 32-64-10": (2000, 75),
+    "MLP 784-256-10": (500, 70),
+    "CNN 32×32": (20, 24),
+    "ResNet-18 64×64": (6, 30),
     "ResNet-50 64×64": (8, 10),
 }
-ARMS = {
-    "unobserved": None,
-    "again": None,
-    "default": "1%",
-    "switched": "1%",
-    "unbounded": "100000000000%",
-}
+ARMS = {"unobserved": None, "again": None, "default": "1%", "unbounded": "100000000000%"}
 HEAD = (
-    "| model | step | default: wall | default: processor | switched on and off | unbounded | unobserved twice | start-up |",
-    "|---|---|---|---|---|---|---|---|",
+    "| model | step | loop | pairs | observed | of it, the first third | unbounded | between processes | unobserved twice | start-up |",
+    "|---|---|---|---|---|---|---|---|---|---|",
 )
 MARK = "<!-- figures: everything below is written by benchmarks/overhead.py --write -->"
 NORMSCOPE = "import sys; from normscope.cli import main; sys.exit(main())"
@@ -57,24 +51,30 @@ NORMSCOPE = "import sys; from normscope.cli import main; sys.exit(main())"
 class Arm:
     """One process, and what it took: seconds until ready, wall and processor seconds of all its blocks, blocks' steps.
 
-    `off` are the processor seconds of as many steps more, with the observer switched off.
+    `on` and `off` are the processor seconds of each block, and of the one beside it without observation.
     """
 
     process: subprocess.Popen[str]
     ready: float = 0.0
     wall: float = 0.0
     cpu: float = 0.0
-    off: float = 0.0
     steps: int = 0
+    on: list[float] = field(default_factory=list)
+    off: list[float] = field(default_factory=list)
 
     def block(self, steps: int) -> None:
         wall, cpu = map(float, self.ask(str(steps)).split())
         self.wall += wall
         self.cpu += cpu
         self.steps += steps
+        self.on.append(cpu)
 
     def block_off(self, steps: int) -> None:
-        self.off += float(self.ask(f"{steps} off").split()[1])
+        self.off.append(float(self.ask(f"{steps} off").split()[1]))
+
+    def ratio(self, blocks: int | None = None) -> float:
+        """What the first blocks took with observation, by what they took without."""
+        return sum(self.on[:blocks]) / sum(self.off[:blocks])
 
     def ask(self, line: str) -> str:
         assert self.process.stdin is not None
@@ -120,7 +120,7 @@ def pair(model: str, seed: int, folder: Path) -> dict[str, Arm]:
         order.shuffle(names)
         for name in names:
             turns = [arms[name].block]
-            if name == "switched":
+            if ARMS[name] is not None:
                 turns.append(arms[name].block_off)
                 order.shuffle(turns)
             for turn in turns:
@@ -148,26 +148,42 @@ def spread(values: list[float], digits: int = 3) -> str:
 def row(model: str, pairs: list[dict[str, Arm]]) -> str:
     bare = [(p["unobserved"], p["again"]) for p in pairs]
     wall = [mean(a.wall for a in two) for two in bare]
-    cpu = [mean(a.cpu for a in two) for two in bare]
-    step = statistics.median(w / two[0].steps for w, two in zip(wall, bare, strict=True))
-    cells = [model, f"{1000 * step:.2f} ms"]
-    cells.append(spread([p["default"].wall / w for p, w in zip(pairs, wall, strict=True)]))
-    cells.append(spread([p["default"].cpu / c for p, c in zip(pairs, cpu, strict=True)]))
-    cells.append(spread([p["switched"].cpu / p["switched"].off for p in pairs]))
-    cells.append(spread([p["unbounded"].cpu / c for p, c in zip(pairs, cpu, strict=True)]))
-    cells.append(spread([again.cpu / once.cpu for once, again in bare]))
+    steps, rounds = PLAN[model]
+    step = statistics.median(w / (steps * rounds) for w in wall)
     start = [p["default"].ready - p["unobserved"].ready for p in pairs]
-    cells.append(spread(start, 2) + " s")
+    cells = [
+        model,
+        f"{1000 * step:.2f} ms",
+        f"{steps * rounds} steps, {statistics.median(wall):.0f} s",
+        str(len(pairs)),
+        f"**{spread([p['default'].ratio() for p in pairs])}**",
+        spread([p["default"].ratio(rounds // 3) for p in pairs]),
+        spread([p["unbounded"].ratio() for p in pairs]),
+        spread([p["default"].wall / w for p, w in zip(pairs, wall, strict=True)]),
+        spread([again.wall / once.wall for once, again in bare]),
+        spread(start, 2) + " s",
+    ]
     return "| " + " | ".join(cells) + " |"
 
 
-def conditions(pairs: int) -> str:
+def conditions() -> str:
     """Where and with what the figures were taken."""
     return (
-        f"{pairs} pairs; Python {platform.python_version()}, PyTorch {version('torch')}, "
-        f"normscope {version('normscope')}, {platform.system()} on {platform.machine()} "
-        f"with {os.cpu_count()} processors."
+        f"Python {platform.python_version()}, PyTorch {version('torch')}, normscope {version('normscope')}, "
+        f"{platform.system()} on {platform.machine()} with {os.cpu_count()} processors."
     )
+
+
+def write(rows: dict[str, str]) -> None:
+    """Put the rows into the page's table; those of other models stay."""
+    page = HERE / "README.md"
+    kept, mark, table = page.read_text(encoding="utf-8").partition(MARK)
+    for line in table.splitlines():
+        name = line.strip("| ").partition(" | ")[0]
+        if name in PLAN:
+            rows.setdefault(name, line)
+    lines = [conditions(), "", *HEAD, *(rows[model] for model in PLAN if model in rows)]
+    page.write_text(f"{kept}{mark}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> int:
@@ -181,17 +197,15 @@ def main() -> int:
     chosen = [m for m in PLAN if not options.only or options.only.lower() in m.lower()]
     if not chosen:
         parser.error(f"--only {options.only}: no such model; there are {', '.join(PLAN)}")
-    lines = [conditions(options.pairs), "", *HEAD]
-    print("\n".join(lines))
+    print("\n".join([conditions(), "", *HEAD]))
+    rows: dict[str, str] = {}
     for model in chosen:
         with tempfile.TemporaryDirectory() as folder:
             pairs = [pair(model, seed, Path(folder)) for seed in range(options.pairs)]
-        lines.append(row(model, pairs))
-        print(lines[-1], flush=True)
-    if options.write:
-        page = HERE / "README.md"
-        kept, mark, _ = page.read_text(encoding="utf-8").partition(MARK)
-        page.write_text(f"{kept}{mark}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+        rows[model] = row(model, pairs)
+        print(rows[model], flush=True)
+        if options.write:
+            write(rows)
     return 0
 
 

@@ -1,19 +1,54 @@
 """One training process of the benchmark: `worker.py MODEL`. Runs as many steps as each line of its input asks for.
 
 After a warm-up, which holds what is done once, it answers `ready`, and then to every number of steps with
-the wall and the processor seconds that they took. `N off` runs N steps with the observer switched off.
+the wall and the processor seconds that they took. `N off` runs N steps without the observer, its wrappers and its hooks.
 """
 
+import contextlib
 import sys
 from time import perf_counter, process_time
 
 WARM_UP = 4
 
 
-def live():
-    """Where the observer of this process is kept; a place without one in a process that is not observed."""
+@contextlib.contextmanager
+def unobserved():
+    """PyTorch as far as this loop uses it, as if normscope had never been there."""
+    import torch
+    import torch.nn.functional as F
+    from torch.optim import optimizer
+
+    from normscope.record.torch import live
+    from normscope.record.torch.patches import originals
+
+    places = (
+        (torch.nn.Module, "__call__"),
+        (F, "batch_norm"),
+        (F, "cross_entropy"),
+        (torch.autograd, "backward"),
+    )
+    wrapped = [getattr(owner, name) for owner, name in places]
+    hooks = (optimizer._global_optimizer_pre_hooks, optimizer._global_optimizer_post_hooks)
+    hooked = [dict(h) for h in hooks]
+    observer, live.observer[0] = live.observer[0], None
+    for owner, name in places:
+        setattr(owner, name, originals[name])
+    for h in hooks:
+        h.clear()
+    try:
+        yield
+    finally:
+        for (owner, name), wrapper in zip(places, wrapped, strict=True):
+            setattr(owner, name, wrapper)
+        for h, before in zip(hooks, hooked, strict=True):
+            h.update(before)
+        live.observer[0] = observer
+
+
+def schedule():
+    """The observer's, in a process that is observed."""
     module = sys.modules.get("normscope.record.torch.live")
-    return module.observer if module else [None]
+    return module.observer[0].schedule if module and module.observer[0] else None
 
 
 def main():
@@ -38,22 +73,19 @@ def main():
 
     steps(WARM_UP)
     print("ready", flush=True)
-    waiting = perf_counter()
-    place = live()
-    observer = place[0]
+    purse, waiting = schedule(), perf_counter()
     for line in sys.stdin:
         count, _, off = line.strip().partition(" ")
-        place[0] = None if off else observer
-        wall, cpu = perf_counter(), process_time()
-        if observer:
-            # The budget is a share of the observed loop's time, and waiting for a turn is no part of that.
-            observer.schedule.charge_startup(wall - waiting)
-        steps(int(count))
-        waiting = perf_counter()
-        print(waiting - wall, process_time() - cpu, flush=True)
-        place[0] = observer
-        if observer and off:
-            observer.schedule.charge_startup(waiting - wall)
+        with unobserved() if off else contextlib.nullcontext():
+            wall, cpu = perf_counter(), process_time()
+            if purse:
+                # The budget is a share of the observed loop's time, and waiting for a turn is no part of that.
+                purse.charge_startup(wall - waiting)
+            steps(int(count))
+            waiting = perf_counter()
+            print(waiting - wall, process_time() - cpu, flush=True)
+        if purse and off:
+            purse.charge_startup(waiting - wall)
 
 
 if __name__ == "__main__":
