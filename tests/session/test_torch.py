@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import pytest
@@ -58,6 +59,58 @@ def test_an_exception_is_recorded(desk):
     assert recording.status == "exception ValueError: no more data"
     [crash] = recording.events_of("crash")
     assert (crash.step, crash.detail) == (4, "ValueError: no more data")
+
+
+FAILING = """
+import os, signal, sys, threading
+import torch
+from torch import nn
+
+def network():
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+
+def in_a_forward():
+    network()(torch.randn(6, 5))
+
+def in_a_later_forward():
+    net = network()
+    net(torch.randn(6, 4))
+    net(torch.randn(6, 5))
+
+def in_a_norm():
+    network()(torch.randn(1, 4))
+
+def in_a_backward():
+    y = network()(torch.randn(6, 4)).sum()
+    y.backward()
+    y.backward()
+
+def in_a_function():
+    nn.functional.batch_norm(torch.randn(6, 4), None, None)
+
+def in_what_led_to_it():
+    try:
+        in_a_forward()
+    except RuntimeError as error:
+        raise KeyError(1) from error
+
+for fail in (in_a_forward, in_a_later_forward, in_a_norm, in_a_backward, in_a_function, in_what_led_to_it):
+    try:
+        fail()
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+thread = threading.Thread(target=in_a_later_forward, name="t")
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_tracebacks_and_ctrl_c_are_as_without_us(desk):
+    desk.write("train.py", FAILING)
+    plain = desk.same("train.py")
+    assert plain.stderr.count(b"\nRuntimeError") == 6
+    assert plain.returncode == -signal.SIGINT
 
 
 @pytest.mark.parametrize(

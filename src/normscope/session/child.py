@@ -146,6 +146,20 @@ class Observed:
             self._store.close()
         except Exception as problem:  # noqa: BLE001  the parent, or the next report, will say it
             sys.stderr.write(f"normscope: the recording was not closed: {problem}\n")
+        if isinstance(raised, KeyboardInterrupt):
+            still_interrupted()
+
+
+def still_interrupted() -> None:
+    """Let Python end by the signal, as it does after Ctrl-C.
+
+    It remembers how the code that it ran last from a string ended, and what was imported here for the end (a dataclass
+    is made by `exec`) made it forget the script's KeyboardInterrupt: the exit status would be 1.
+    """
+    from contextlib import suppress
+
+    with suppress(KeyboardInterrupt):
+        exec("raise KeyboardInterrupt")
 
 
 def status_of(raised: BaseException | None) -> str:

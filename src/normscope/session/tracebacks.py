@@ -8,6 +8,8 @@ import threading
 from types import TracebackType
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+# The names around a function of the framework that `record.torch.asking` compiled anew, and around no other.
+_ASKING = frozenset(("call", "compiling", "live"))
 
 
 def hide_our_frames() -> None:
@@ -45,10 +47,19 @@ def strip(error: BaseException) -> None:
 
 
 def without_ours(trace: TracebackType | None) -> TracebackType | None:
-    """The same traceback without frames whose code lies in this package."""
+    """The same traceback without frames whose code lies in this package.
+
+    With them go those of the framework that are there for us: a function that asked us first, for we called the original,
+    which has a frame as well; and that of an operation that we saw first while drawing the graph.
+    """
     kept: list[TracebackType] = []
+    ours = False
     while trace is not None:
-        if not trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = trace.tb_frame
+        called_by_us, ours = ours, frame.f_code.co_filename.startswith(_PACKAGE)
+        if ours and kept and _ASKING.issubset(kept[-1].tb_frame.f_code.co_freevars):
+            kept.pop()
+        elif not ours and not (called_by_us and frame.f_globals.get("__name__") == "torch._ops"):
             kept.append(trace)
         trace = trace.tb_next
     chain: TracebackType | None = None
