@@ -105,6 +105,16 @@ def test_noise_is_no_acquittal():
     assert not thresholds.calm(unsure)
 
 
+@pytest.mark.parametrize(("noise", "acquitted"), [(0.075, False), (0.12, True)])
+def test_what_just_misses_significance_is_no_acquittal_either(noise, acquitted):
+    """A loss of 0.298 and 0.5 nats on 128 samples, as a real run gave them: 2.7 times the noise."""
+    errors = (0.09, 0.13, 0.15)
+    unsure = gap(0.29, 0.298, 0.5, noise=noise, errors=errors, error_noise=0.056)
+    assert thresholds.staleness(unsure) is None
+    assert thresholds.calm(unsure)
+    assert thresholds.acquits(unsure) is acquitted
+
+
 def test_confidence_below_a_thousand_samples():
     assert thresholds.confidence(gap(0, 0, 0, confidence="high")) == "high"
     assert thresholds.confidence(gap(0, 0, 0, confidence="high", samples=999)) == "medium"

@@ -91,9 +91,20 @@ def calm(gap: Gap) -> bool:
     return "error" not in (staleness(sure), inconsistency(sure))
 
 
+def acquits(gap: Gap) -> bool:
+    """Whether the gap is calm and holds nothing that would be worth a remark above twice its noise: a miss of significance is no proof."""
+    doubtful = _with_noise(gap, 2 / 3)  # so that three times it are twice the noise
+    return calm(gap) and staleness(doubtful) is None and inconsistency(doubtful) is None
+
+
 def _noiseless(gap: Gap) -> Gap:
+    return _with_noise(gap, 0.0)
+
+
+def _with_noise(gap: Gap, share: float) -> Gap:
+    """The gap as if its differences had that share of their noise."""
     names = ("stale", "inconsistent", "stale_error", "inconsistent_error")
-    found: dict[str, Reading] = {n: Reading(r.value, 0.0) for n in names if (r := getattr(gap, n))}
+    found = {n: Reading(r.value, share * r.noise) for n in names if (r := getattr(gap, n))}
     return structs.replace(gap, **found)
 
 
