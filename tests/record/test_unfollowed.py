@@ -63,3 +63,21 @@ def test_what_is_followed_is_not_told(observed: Observing, make) -> None:
         train(model, sgd(model), 3)
         model(batch()[0])
     assert [m.unfollowed for m in run.recording.models.values()] == [0]
+
+
+def test_what_ran_before_the_model_is_no_part_of_it(observed: Observing) -> None:
+    """A predictor on an encoder: its norms, and an instance norm in between, lie behind the input."""
+    with observed() as run:
+        encoder, predictor = Net(), Direct("torch")
+        predictor.first = nn.Linear(3, 8)
+        optimizer = torch.optim.SGD([*encoder.parameters(), *predictor.parameters()], lr=0.1)
+        for _ in range(3):
+            x, y = batch()
+            features = F.instance_norm(encoder(x)[..., None].expand(-1, -1, 3)).mean(-1)
+            loss = F.cross_entropy(predictor(features.mul_(2)), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    told = {m.name: (m.norm_layers, m.unfollowed) for m in run.recording.models.values()}
+    assert told["Direct"] == (0, 1)
+    assert told["Net"][1] == 0

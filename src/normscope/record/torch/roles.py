@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from normscope.graph.torch.tensors import tensors_of
 from normscope.record.timeline import Forward
 from normscope.record.torch import unfollowed
 from normscope.record.torch.roots import Root
@@ -22,12 +23,14 @@ MADE_BY = "normscope.model"  # where an autograd node says whose output it made
 SAMPLE = 4096  # values that stand for a tensor's content
 
 
-def note_input(forward: Forward, values: Iterable[Any]) -> None:
+def note_input(forward: Forward, values: tuple[Any, ...]) -> None:
     """Whether the model gets the data of its forward before: the same tensor, or equal values within one step.
 
     Inference forwards compare with inference forwards: a fixed test set stays itself between training batches.
     """
     root = forward.root
+    if not root.searched and torch.is_grad_enabled():  # before the model may change them in place
+        root.fed_by = [t.grad_fn for t in tensors_of(values) if t.grad_fn is not None]
     x = next((v for v in values if isinstance(v, torch.Tensor)), None)
     if x is None:
         return
@@ -67,6 +70,7 @@ def note_outputs(forward: Forward, tensors: list[torch.Tensor], *, alone: bool) 
     if not root.searched and any(t.grad_fn is not None for t in tensors):
         root.searched = True
         root.record.unfollowed = unfollowed.count(forward, tensors)
+    root.fed_by = []
     if forward.step <= EARLY:
         for tensor in tensors:
             if tensor.grad_fn is not None:

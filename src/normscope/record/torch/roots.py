@@ -31,6 +31,9 @@ class Root:
         self.given = {True: Given(), False: Given()}  # by whether gradients were on
         self.same_data: list[bool] = []  # whether forwards of one step got equal data
         self.searched = False  # for batch norms that are not followed
+        self.fed_by: list[
+            Any
+        ] = []  # autograd nodes of the inputs, until then: what lies behind is no part of it
         self.instances = False  # it runs instance norms
         self.related = False  # there is a copy of it, or it is one
         self.several = False  # several training forwards a step were seen

@@ -25,12 +25,14 @@ def count(forward: Forward, tensors: list[torch.Tensor]) -> int:
         return 0
     others = {x.record.id for x in root.layers if x.record.kind != "batch"}
     recorded = sum(call[0] not in others for call in forward.calls)
-    return max(0, _nodes([t.grad_fn for t in tensors if t.grad_fn is not None]) - recorded)
+    ends = [t.grad_fn for t in tensors if t.grad_fn is not None]
+    return max(0, _nodes(ends, root.fed_by) - recorded)
 
 
-def _nodes(open_: list[Any]) -> int:
-    """Batch norms among the nodes that can be reached."""
-    seen, found = set(open_), 0
+def _nodes(ends: list[Any], fed_by: list[Any]) -> int:
+    """Batch norms among the nodes that can be reached from `ends` without passing `fed_by`."""
+    open_ = [n for n in ends if n not in fed_by]
+    seen, found = {*ends, *fed_by}, 0
     while open_ and len(seen) < MOST:
         node = open_.pop()
         name = node.name()
