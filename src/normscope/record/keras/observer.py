@@ -12,7 +12,6 @@ import functools
 import os
 import sys
 import threading
-import traceback
 import weakref
 from time import perf_counter
 from typing import Any
@@ -33,14 +32,20 @@ from normscope.record.keras.losses import Losses
 from normscope.record.keras.outermost import Outermost
 from normscope.record.keras.registry import FIRST, Registry
 from normscope.record.keras.steps import Steps
+from normscope.record.observing import Observing
 from normscope.record.polling import Polling
 from normscope.record.schedule import Schedule
 from normscope.record.store import Store
 from normscope.record.timeline import Timeline
 
 
-class Observer:
+class Observer(Observing):
     """What is known of the run so far. `observe` makes one and sets it live."""
+
+    cell = live.observer
+    what = "observing Keras"
+    steps: Steps
+    books: Books
 
     def __init__(self, store: Store, *, budget: float, keep_bytes: int, steps: int | None) -> None:
         self.store = store
@@ -52,7 +57,6 @@ class Observer:
             0  # grows with every backward pass and step: what lies between two is one block
         )
         self.probing = 0.0
-        self.failed = False
         self.backend = backends.current()
         self.built_at: weakref.WeakKeyDictionary[Any, Site] = weakref.WeakKeyDictionary()
         self.schedule = Schedule(budget)
@@ -97,42 +101,15 @@ class Observer:
         except Exception as error:  # noqa: BLE001
             self.fail(error)
 
-    def event(self, kind: str, **facts: Any) -> None:
-        self.books.event(kind, **facts)
-
     def charge(self, seconds: float) -> None:
         """Charge an entry's time, its measurements apart from its book-keeping."""
         measured, self.books.measured = self.books.measured, 0.0
         self.schedule.charge(measured, measuring=True)
         self.schedule.charge(max(0.0, seconds - measured))
 
-    def metric(self, name: str, value: float, step: int | None) -> None:
-        self.store.put_metric(name, self.steps.count if step is None else step, value)
-
-    def flush(self) -> None:
-        self.books.refresh()
-        self.books.flush()
-
-    def fail(self, error: BaseException) -> None:
-        """Become inert after an error of our own, and say so."""
-        live.observer[0] = None
-        self.failed = True
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{os.path.basename(last.filename)}:{last.lineno}"
-        try:
-            self.event(
-                "observer-error",
-                detail=f"observing Keras stopped at step {self.steps.count}: {type(error).__name__}: {error} ({where})",
-            )
-            self.books.flush()
-        except Exception as second:  # noqa: BLE001
-            # The store itself is broken; what it holds already is all there is, and the run must go on.
-            self.lost = second
-
     def stop(self) -> None:
         """Observe no more; everything seen so far is kept and can be diagnosed."""
-        if live.observer[0] is self:
-            live.observer[0] = None
+        self.silence()
         self.timeline.finish(self.registry.roots, self.steps.count)
         self.flush()
 

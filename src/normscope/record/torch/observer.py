@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import functools
 import os
-import traceback
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from normscope.record.observing import Observing
 from normscope.record.polling import Polling
 from normscope.record.schedule import Schedule
 from normscope.record.store import Store
@@ -46,8 +45,12 @@ from normscope.record.torch.steps import Steps
 from normscope.record.torch.traces import Traces
 
 
-class Observer(Pulse):
+class Observer(Pulse, Observing):
     """What is known of the run so far. `observe` makes one and sets it live."""
+
+    cell = live.observer
+    steps: Steps
+    books: Books
 
     def __init__(self, store: Store, *, budget: float, keep_bytes: int, steps: int | None) -> None:
         super().__init__()
@@ -58,7 +61,6 @@ class Observer(Pulse):
         self.activity = 0  # grows with every backward and step: what lies between two is one block
         self.compiled = False
         self.probing = 0.0  # seconds that the probes took at the end
-        self.failed = False
         self.watched: tuple[nn.Module, ...] = ()
         # What is known.
         self.schedule = Schedule(budget)
@@ -93,37 +95,9 @@ class Observer(Pulse):
         self.call = self.forwards.run
         self.calls = NormCalls(self.registry, store, self.backwards.reached, self.per_call)
 
-    def event(self, kind: str, **facts: Any) -> None:
-        self.books.event(kind, **facts)
-
-    def metric(self, name: str, value: float, step: int | None) -> None:
-        self.store.put_metric(name, self.steps.count if step is None else step, value)
-
-    def flush(self) -> None:
-        """Write what is known now, so that the recording can be read while the run goes on."""
-        self.books.refresh()
-        self.books.flush()
-
-    def fail(self, error: BaseException) -> None:
-        """Become inert after an error of our own, and say so."""
-        live.observer[0] = None
-        self.failed = True
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{os.path.basename(last.filename)}:{last.lineno}"
-        try:
-            self.event(
-                "observer-error",
-                detail=f"observing stopped at step {self.steps.count}: {type(error).__name__}: {error} ({where})",
-            )
-            self.books.flush()
-        except Exception as second:  # noqa: BLE001
-            # The store itself is broken; what it holds already is all there is, and the run must go on.
-            self.lost = second
-
     def stop(self) -> None:
         """Observe no more; everything seen so far is kept and can be diagnosed."""
-        if live.observer[0] is self:
-            live.observer[0] = None
+        self.silence()
         if self.routine.active:
             self.routine.leave()
         self.timeline.finish(self.registry.roots, self.steps.count)
