@@ -49,6 +49,16 @@ def test_epochs_of_training_and_evaluation(observed: Observing) -> None:
     assert [x.updates for x in r.layers.values()] == [12, 12]
 
 
+def test_under_a_default_device_each_call_is_one(observed: Observing) -> None:
+    """Such a device is a mode: it takes every function call and makes it once more."""
+    with observed() as run, torch.device("cpu"):
+        net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.LayerNorm(8), nn.Linear(8, 3))
+        train(net, sgd(net), 3)
+    r = run.recording
+    assert [r.layers[c.layer].path for c in calls_in(r, only_span(r, "training"))] == ["1", "2"]
+    assert next(iter(r.layers.values())).updates == 3
+
+
 @pytest.mark.parametrize("no_grad", [True, False])
 def test_inference_in_training_mode(observed: Observing, no_grad: bool) -> None:
     """Whether gradients are on does not make a training forward: a backward does."""

@@ -174,6 +174,18 @@ def test_a_killed_writer_leaves_what_it_flushed(path: Path) -> None:
     assert load(path).status == "signal 9"
     set_status(path, "exit 0")
     assert load(path).status == "signal 9"  # what is known is kept
+    assert [p.name for p in path.parent.iterdir()] == ["run.nscope"]
+
+
+def test_calls_of_a_layer_that_was_not_written_yet_are_left_out(path: Path) -> None:
+    """Facts of layers are written later than the calls: what broke off between must be readable."""
+    store = Store.create(path)
+    store.put("pattern", 0, PATTERN)
+    store.put("span", 0, SPAN)
+    store.close()
+    r = load(path)
+    assert r.patterns[0].calls == ()
+    assert r.spans == [SPAN]
 
 
 def foreign_text(path: Path) -> None:

@@ -235,7 +235,7 @@ def load(path: Path | str) -> Recording:
 
 
 def set_status(path: Path | str, status: str) -> None:
-    """Say how a run ended that could not say it itself; a status that it did say is kept."""
+    """Say how a run ended that could not say it itself; a status that it did say is kept. The recording becomes one file."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         row = db.execute("SELECT value FROM meta WHERE key = 'status'").fetchone()
         if row is None or msgspec.msgpack.decode(row[0]) == "running":
@@ -243,6 +243,8 @@ def set_status(path: Path | str, status: str) -> None:
                 "INSERT OR REPLACE INTO meta VALUES ('status', ?)",
                 (msgspec.msgpack.encode(status),),
             )
+        with suppress(sqlite3.OperationalError):  # a process that outlived the script has it open
+            db.execute("PRAGMA journal_mode = DELETE")
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -298,6 +300,7 @@ def _read(db: sqlite3.Connection) -> Recording:
     r.models = dict(_things(db, "model", Model))
     r.layers = dict(_things(db, "layer", Layer))
     r.patterns = dict(_things(db, "pattern", Pattern))
+    _drop_unknown(r)
     r.spans = [v for _, v in _things(db, "span", Span)]
     r.events = [v for _, v in _things(db, "event", Event)]
     r.contrasts = [v for _, v in _things(db, "contrast", Contrast)]
@@ -325,6 +328,14 @@ def _read(db: sqlite3.Connection) -> Recording:
     for name, step, value in db.execute("SELECT name, step, value FROM metrics ORDER BY step"):
         r.metrics.setdefault(name, []).append((step, value))
     return r
+
+
+def _drop_unknown(r: Recording) -> None:
+    """Take out calls of layers whose facts were not written: observing broke off before."""
+    for number, pattern in r.patterns.items():
+        calls = tuple(c for c in pattern.calls if c.layer in r.layers)
+        if len(calls) < len(pattern.calls):
+            r.patterns[number] = msgspec.structs.replace(pattern, calls=calls)
 
 
 def _things(db: sqlite3.Connection, kind: str, of: type[Any]) -> list[tuple[int, Any]]:

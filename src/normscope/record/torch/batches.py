@@ -99,7 +99,9 @@ class KeptBatches:
     def copy(
         self, root: Root, args: tuple[Any, ...], kwargs: dict[str, Any], step: int
     ) -> Kept | None:
-        """A host copy of the arguments, made before the forward may change them in place."""
+        """A host copy of the arguments, made before the forward may change them in place; None where there is none."""
+        if any(t.is_meta for t in _tensors_in((args, kwargs))):
+            return None  # shapes alone: the model may get data later
         tensors: list[torch.Tensor] = []
         try:
             own_args = tuple(_copy(a, tensors) for a in args)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.compiler import is_compiling
+from torch.overrides import has_torch_function
 
 from normscope.record.guard import guarded
 from normscope.record.torch.roles import PLAIN
@@ -37,7 +38,8 @@ class NormFunctions:
     ) -> torch.Tensor:
         """Run a batch norm and note it."""
         words = (x, mean, var, weight, bias, training, momentum, eps, *more)
-        if is_compiling():
+        if is_compiling() or has_torch_function((x, mean, var, weight, bias)):
+            # A mode (`torch.set_default_device` sets one) or a subclass takes the call first, and makes it once more.
             return original(*words)
         self.before_batch_norm(x, (mean, var), weight, training, momentum, eps)
         try:
@@ -95,6 +97,8 @@ class NormFunctions:
 
     @guarded
     def other_norm(self, kind: str, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if has_torch_function((x,)):
+            return  # the call that a mode made of this one was noted
         if type(x) in PLAIN and not self.observer.backwards.running:
             self.observer.calls.other_norm(kind, x, args, kwargs)
 
