@@ -394,3 +394,48 @@ def test_a_lazy_layer(observed: Observing) -> None:
     assert layer.optimized
     assert layer.updates == 3
     assert only_span(r, "training").forwards == 2
+
+
+def test_a_model_is_followed_from_where_it_has_values(observed: Observing) -> None:
+    """A dry run on the meta device tells shapes alone."""
+    with observed() as run:
+        with torch.device("meta"):
+            net = single()
+            net(torch.randn(8, 4)).sum().backward()
+        net.to_empty(device="cpu")
+        for module in net:
+            module.reset_parameters()
+        train(net, sgd(net), 3)
+    r = run.recording
+    assert (r.steps, len(r.models)) == (3, 1)
+    assert [x.updates for x in r.layers.values()] == [3]
+
+
+def test_a_model_that_was_made_in_inference_mode_is_no_error(observed: Observing) -> None:
+    with observed() as run:
+        net = single()
+        train(net, sgd(net), 3)
+        with torch.inference_mode():
+            single()(torch.randn(8, 4))
+    assert len(run.recording.models) == 1
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_inputs_that_are_not_dense_are_no_error(observed: Observing) -> None:
+    class Sparse(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(6, 4))
+            self.norm = nn.BatchNorm1d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(x @ self.weight)
+
+    with observed() as run:
+        net = Sparse()
+        optimizer = sgd(net)
+        for _ in range(3):
+            for _ in range(2):
+                net(torch.eye(6).to_sparse_csr()).square().sum().backward()
+            optimizer.step()
+    assert run.recording.steps == 3

@@ -49,6 +49,7 @@ class Outermost:
         if (
             torch._C._get_tracing_state() is not None
             or _functorch.peek_interpreter_stack() is not None
+            or self._has_no_values(module)
         ):
             return self._unrecorded(original, module, args, kwargs)
         began = perf_counter()
@@ -83,7 +84,7 @@ class Outermost:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Tracing, or inside a transform of torch.func: shapes are not what they seem."""
+        """Tracing, or inside a transform of torch.func: shapes are not what they seem. Or a model without values."""
         self.observer.inside = True
         try:
             return original(module, *args, **kwargs)
@@ -93,6 +94,10 @@ class Outermost:
     @guarded
     def _is_no_root(self, module: nn.Module) -> bool:
         return self.observer.registry.is_no_root(module)
+
+    @guarded
+    def _has_no_values(self, module: nn.Module) -> bool:
+        return self.observer.registry.has_no_values(module)
 
     @guarded
     def _root(self, module: nn.Module) -> Root | None:

@@ -57,6 +57,13 @@ class Registry:
         """Whether `module` is known to be none, as a loss is."""
         return self._known.get(module, self) is None
 
+    def has_no_values(self, module: nn.Module) -> bool:
+        """Whether there is nothing to follow yet: on the meta device, or made in inference mode, never to be trained."""
+        if module in self._known:
+            return False
+        first = next(module.parameters(), None)
+        return first is not None and not is_lazy(first) and (first.is_meta or first.is_inference())
+
     def stands_for(self, module: nn.Module, root: Root) -> None:
         """Calls of `module` are calls of a model that is known."""
         self._known[module] = root

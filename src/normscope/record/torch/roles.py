@@ -47,12 +47,16 @@ def note_input(forward: Forward, values: tuple[Any, ...]) -> None:
         return
     # Contents are only looked at in loops that run several forwards a step: elsewhere nothing can repeat.
     root.several = root.several or again
-    given.content = content = _content(x) if root.several else None
+    given.content = content = _content(x) if root.several and _is_dense(x) else None
     if content is not None and again and earlier is not None:
         equal = earlier.shape == content.shape and bool(torch.equal(earlier, content))
         equal = equal and not bool((content == content[0]).all())  # constants tell nothing
         root.same_data.append(equal)
         forward.same_input = equal
+
+
+def _is_dense(x: torch.Tensor) -> bool:
+    return x.layout is torch.strided and not x.is_nested and not x.is_meta
 
 
 def _content(x: torch.Tensor) -> torch.Tensor:
