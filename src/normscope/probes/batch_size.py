@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
+from normscope.graph.torch import contents
 from normscope.probes import by_depth, gram
 from normscope.probes.answers.batch_size import (
     BatchSize,
@@ -59,7 +60,7 @@ def measure(
     model = bare(model)
     norms: list[_BatchNorm] = [model.get_submodule(p) for p in noisy_norms(model)]  # pyright: ignore
     if not norms and not any(
-        isinstance(m, _BatchNorm) and m.running_mean is None for m in model.modules()
+        isinstance(m, _BatchNorm) and m.running_mean is None for m in contents.modules(model)
     ):
         raise NormscopeError("it has no batch norm that training runs with batch statistics")
     pool = Pool(batches)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from normscope.graph.torch import contents
 from normscope.probes.answers.batch_size import Interval
 from normscope.probes.gram import Gram, all_sets, bias_squared, interval, resampled
 from normscope.probes.replay import respond
@@ -25,9 +26,9 @@ def called(
     A parameter that several modules share counts for the first. Modules that were not called by themselves come last.
     """
     owners = {
-        m: (path, list(m.parameters(recurse=False)))
-        for path, m in model.named_modules()
-        if any(True for _ in m.parameters(recurse=False))
+        m: (path, list(contents.parameters(m, recurse=False)))
+        for path, m in contents.named_modules(model)
+        if any(True for _ in contents.parameters(m, recurse=False))
     }
     order: list[nn.Module] = []
     handles = [m.register_forward_pre_hook(lambda m, _: order.append(m)) for m in owners]

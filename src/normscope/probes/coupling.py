@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from normscope.graph.torch import contents
 from normscope.graph.torch.tensors import like
 from normscope.probes.judgement import judge
 from normscope.probes.replay import respond
@@ -73,7 +74,9 @@ def coupled(model: nn.Module, batch: Kept) -> list[_BatchNorm]:
             found[module] = None
 
     handles = [
-        m.register_forward_hook(compare) for m in model.modules() if isinstance(m, _BatchNorm)
+        m.register_forward_hook(compare)
+        for m in contents.modules(model)
+        if isinstance(m, _BatchNorm)
     ]
     try:
         model.eval()

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from normscope.graph.torch import tensors_of
+from normscope.graph.torch import contents, tensors_of
 from normscope.probes.answers.flow import Flow, Place, WeightGradient
 from normscope.probes.judgement import LOSSES
 from normscope.probes.replay import respond, set_mode, to_device
@@ -127,7 +127,7 @@ def flow(
 ) -> Flow:
     """One pass of each batch, and one back where there is a loss. To be called inside `untouched`."""
     set_mode(model, norms)
-    weights = {n: p for n, p in model.named_parameters() if p.requires_grad and p.ndim >= 2}
+    weights = {n: p for n, p in contents.named_parameters(model) if p.requires_grad and p.ndim >= 2}
     squares = dict.fromkeys(weights, 0.0)
     back = 0
     with paths(model) as running:

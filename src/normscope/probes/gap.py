@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from normscope.errors import NormscopeError
+from normscope.graph.torch import contents
 from normscope.probes.attribution import UNKNOWN, layer_gap, restore, shares, stored
 from normscope.probes.clock import now
 from normscope.probes.comparison import Judgements, compare, generalized, half_of
@@ -132,10 +133,10 @@ def measure(
 
 
 def _refuse(model: nn.Module, norms: list[_BatchNorm], batches: list[Kept]) -> None:
-    if not norms and not any(isinstance(m, _BatchNorm) for m in model.modules()):
+    if not norms and not any(isinstance(m, _BatchNorm) for m in contents.modules(model)):
         raise NormscopeError("it has no batch norm module")
     if not norms and not any(
-        isinstance(m, _BatchNorm) and m.running_mean is None for m in model.modules()
+        isinstance(m, _BatchNorm) and m.running_mean is None for m in contents.modules(model)
     ):
         raise NormscopeError("training never used batch statistics, so there is nothing to compare")
     if len(batches) < 2:

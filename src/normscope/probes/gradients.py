@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from normscope.errors import NormscopeError
-from normscope.graph.torch import tensors_of
+from normscope.graph.torch import contents, tensors_of
 from normscope.probes.criteria import each_sample
 from normscope.probes.judgement import known_loss
 from normscope.probes.replay import respond, to_device
@@ -49,7 +49,7 @@ def gradient(model: nn.Module, batch: Given, parameters: Sequence[nn.Parameter])
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:
     """Parameters that want gradients. Raises NormscopeError without any."""
-    found = [p for p in model.parameters() if p.requires_grad]
+    found = [p for p in contents.parameters(model) if p.requires_grad]
     if not found:
         raise NormscopeError("none of its parameters wants a gradient")
     return found

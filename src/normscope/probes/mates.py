@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from normscope.graph.torch import contents
 from normscope.probes.answers import Estimate
 from normscope.probes.answers.coupling import Mates
 from normscope.probes.coupling import exchanged
@@ -54,7 +55,7 @@ def in_evaluation(model: nn.Module) -> None:
 def in_training(model: nn.Module) -> None:
     """The mode that the model's own `train()` leaves; batch norms keep their running statistics."""
     model.train()
-    for module in model.modules():
+    for module in contents.modules(model):
         if isinstance(module, _BatchNorm):
             module.momentum = 0.0
 

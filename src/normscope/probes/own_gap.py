@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
+from normscope.graph.torch import contents
 from normscope.probes.clock import now
 from normscope.probes.comparison import Judgements, compare, half_of
 from normscope.probes.judgement import Judged, judge
@@ -51,7 +52,9 @@ def measure(
     with untouched(module), lent(movable):
         for norm in norms:
             norm.momentum = 1.0  # what one batch leaves behind is then its own statistics
-        frozen = [m for m in module.modules() if isinstance(m, _BatchNorm) and m not in norms]
+        frozen = [
+            m for m in contents.modules(module) if isinstance(m, _BatchNorm) and m not in norms
+        ]
         model = Model(module, averages, frozen)
         began = now()
         _batch_values(model, batches[0])

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
-from normscope.graph.torch import tensors_of
+from normscope.graph.torch import contents, tensors_of
 from normscope.probes.clock import now
 from normscope.probes.observations import OwnStatistics
 from normscope.probes.replay import bare, respond, set_mode
@@ -76,7 +76,7 @@ class Model:
 
     def train(self, batch: Kept) -> Any:
         """A forward as training makes it, dropout off; the same random numbers every time."""
-        for module in self.model.modules():
+        for module in contents.modules(self.model):
             dropout = isinstance(module, nn.modules.dropout._DropoutNd)
             module.training = not (dropout or module in self.frozen)
         torch.manual_seed(0)
@@ -145,7 +145,7 @@ def _holders(
     places: Sequence[tuple[str, tuple[str, ...]]],
     uncalled: Collection[_BatchNorm],
 ) -> Iterator[Holder]:
-    modules = dict(model.named_modules())
+    modules = dict(contents.named_modules(model))
     for path, names in places:
         owner = modules.get(path)
         held = [getattr(owner, n, None) for n in names]

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from normscope.graph.torch import contents
 from normscope.probes.dropout import DROPOUTS, Switch
 from normscope.probes.population import install, population
 from normscope.probes.setup import Given
@@ -23,7 +24,7 @@ DROPOUT, NOISE, DECAY = "dropout", "batch noise", "weight decay"
 def as_trained(model: nn.Module) -> None:
     """The modes of training: as they are where the model was handed over in training mode, else all of them on."""
     if not model.training:
-        for module in model.modules():
+        for module in contents.modules(model):
             module.training = True
 
 
@@ -31,7 +32,7 @@ def noisy_norms(model: nn.Module) -> list[str]:
     """Paths of batch norms with running statistics that training runs with batch statistics: not those that were frozen on purpose."""
     return [
         path
-        for path, m in model.named_modules()
+        for path, m in contents.named_modules(model)
         if isinstance(m, _BatchNorm)
         and m.running_mean is not None
         and (m.training or not model.training)
@@ -68,7 +69,7 @@ def dropless(model: nn.Module) -> Iterator[Dropless]:
     handle = Dropless()
     inner = [
         (m, m.dropout)
-        for m in model.modules()
+        for m in contents.modules(model)
         if isinstance(m, (nn.MultiheadAttention, nn.RNNBase)) and m.dropout
     ]
     handle.met = bool(inner)
@@ -102,7 +103,7 @@ class Arm:
         as_trained(model)
         if self.without != NOISE:
             return
-        before = [(m, m.training, getattr(m, "momentum", None)) for m in model.modules()]
+        before = [(m, m.training, getattr(m, "momentum", None)) for m in contents.modules(model)]
         with torch.no_grad(), Calls(Switch().call):
             install(population(model, batches, norms))
         for module, training, momentum in before:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import UninitializedBuffer
 
-from normscope.graph.torch import tensors_of
+from normscope.graph.torch import contents, tensors_of
 from normscope.graph.torch.tensors import like
 from normscope.record.torch.batches import Kept
 
@@ -35,7 +35,7 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     """The batch norm modules that keep running statistics; lazy ones that never ran have none yet."""
     return [
         m
-        for m in model.modules()
+        for m in contents.modules(model)
         if isinstance(m, _BatchNorm)
         and isinstance(m.running_mean, torch.Tensor)
         and isinstance(m.running_var, torch.Tensor)
@@ -49,7 +49,7 @@ def set_mode(model: nn.Module, batch_stats: Collection[_BatchNorm] = ()) -> None
     Flags are set one by one: a user's own `train()` may refuse or do more.
     """
     wanted = {*batch_stats}
-    for module in model.modules():
+    for module in contents.modules(model):
         if module.training is not (
             on := module in wanted
         ):  # to set an attribute of a module is slow
@@ -65,7 +65,7 @@ def replay(model: nn.Module, batch: Kept) -> list[torch.Tensor]:
 
 def respond(model: nn.Module, batch: Kept) -> Any:
     """What the model returns for one kept batch on its own device."""
-    device = next((p.device for p in model.parameters()), batch.device)
+    device = next((p.device for p in contents.parameters(model)), batch.device)
     args = tuple(to_device(a, device) for a in batch.args)
     return batch.call(model, args, {k: to_device(v, device) for k, v in batch.kwargs.items()})
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from normscope.errors import NormscopeError
+from normscope.graph.torch import contents
 from normscope.probes import gap
 from normscope.probes.recent import recent
 from normscope.record.torch.batches import Kept
@@ -38,7 +39,7 @@ def holding(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Iterator[Non
 
     Raises NormscopeError when it does not hold tensors of these names and shapes any more.
     """
-    held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    held = {**dict(contents.named_parameters(model)), **dict(contents.named_buffers(model))}
     if any(name not in held or held[name].shape != value.shape for name, value in state.items()):
         raise NormscopeError("its parameters are not those of the evaluation any more")
     own = {name: held[name].detach().clone() for name in state}

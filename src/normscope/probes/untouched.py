@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer
 
+from normscope.graph.torch import contents
+
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
@@ -59,7 +61,7 @@ def _modules(model: nn.Module) -> list[Callable[[], None]]:
     undo: list[Callable[[], None]] = []
     buffers: list[torch.Tensor] = []
     parameters: list[torch.Tensor] = []
-    for module in model.modules():
+    for module in contents.modules(model):
         undo.append(_attributes(module))
         parameters += [p for p in module._parameters.values() if p is not None]
         buffers += [

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from normscope.graph.torch import contents
 from normscope.probes.clock import now
 from normscope.probes.replay import replay, set_mode
 from normscope.record.torch.batches import Kept
@@ -35,7 +36,7 @@ def visit(
             for listener in listeners:
                 listener(current[-1], module, x.detach(), out.detach())
 
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    norms = [m for m in contents.modules(model) if isinstance(m, _BatchNorm)]
     handles = [m.register_forward_hook(note, with_kwargs=True) for m in norms]
     try:
         for batch in batches:
@@ -55,7 +56,7 @@ def paths(model: nn.Module) -> Iterator[list[str]]:
     """The paths of the modules that are running, innermost last."""
     running: list[str] = []
     handles: list[Any] = []
-    for path, module in model.named_modules():
+    for path, module in contents.named_modules(model):
 
         def enter(_: nn.Module, __: Any, path: str = path) -> None:
             running.append(path)

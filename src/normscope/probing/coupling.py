@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.errors import NormscopeError
+from normscope.graph.torch import contents
 from normscope.probes.answers.coupling import Coupling, Leak
 from normscope.probes.clock import now
 from normscope.probes.coupling import coupled
@@ -60,7 +61,7 @@ def ask(asked: Prepared, seconds: float, progress: Progress) -> Mapping[str, msg
 def trained(model: nn.Module) -> list[_BatchNorm]:
     """The batch norms that the model's own `train()` puts into training mode: it may leave frozen ones alone."""
     model.train()
-    return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+    return [m for m in contents.modules(model) if isinstance(m, _BatchNorm) and m.training]
 
 
 def _leak(

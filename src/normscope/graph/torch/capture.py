@@ -17,6 +17,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from normscope.graph.model import Affine, Coverage, Graph, Node, Opaque
+from normscope.graph.torch import contents
 from normscope.graph.torch.fold import fold
 from normscope.graph.torch.recorder import Recorder
 from normscope.graph.torch.tensors import tensors_of
@@ -186,7 +187,7 @@ def _as_found(model: nn.Module) -> Iterator[None]:
     """Gives back buffers and random states, and turns off fused inference paths that hide operations."""
     kept = [
         (owner, name, buffer, buffer.detach().clone())
-        for owner in model.modules()
+        for owner in contents.modules(model)
         for name, buffer in owner._buffers.items()
         if buffer is not None and not is_lazy(buffer)
     ]
@@ -194,7 +195,7 @@ def _as_found(model: nn.Module) -> Iterator[None]:
     python_state = random.getstate()
     numpy = sys.modules.get("numpy")
     numpy_state = numpy.random.get_state() if numpy else None
-    cuda = {t.device.index for t in model.parameters() if t.is_cuda}
+    cuda = {t.device.index for t in contents.parameters(model) if t.is_cuda}
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[d for d in cuda if d is not None]))
         torch.backends.mha.set_fastpath_enabled(False)

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from normscope.graph.torch import contents
+
 _OWN = set(vars(nn.Module()))  # bookkeeping that every module has
 
 
@@ -16,13 +18,13 @@ class Paths:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self._paths = {id(m): path for path, m in model.named_modules()}
+        self._paths = {id(m): path for path, m in contents.named_modules(model)}
         self._met: list[nn.Module] = []  # keeps them alive: an id names only living objects
-        waiting = [(path, m) for path, m in model.named_modules()]
+        waiting = [(path, m) for path, m in contents.named_modules(model)]
         while waiting:
             path, module = waiting.pop()
             for name, hidden in _hidden(module):
-                for below, m in hidden.named_modules(prefix=f"{path}.{name}".lstrip(".")):
+                for below, m in contents.named_modules(hidden, f"{path}.{name}".lstrip(".")):
                     if id(m) not in self._paths:
                         self._paths[id(m)] = below
                         self._met.append(m)
@@ -53,8 +55,8 @@ class Paths:
         """Paths of modules that own parameters of which none was read, and that ran no operation."""
         return tuple(
             path
-            for path, m in self.model.named_modules()
-            if (own := [id(p) for p in m.parameters(recurse=False)])
+            for path, m in contents.named_modules(self.model)
+            if (own := [id(p) for p in contents.parameters(m, recurse=False)])
             and path not in ran
             and not parameters_read.intersection(own)
         )

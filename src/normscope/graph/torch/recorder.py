@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from normscope.graph.model import Activation, Affine, Input, Norm, Op, Opaque, Output, View
-from normscope.graph.torch import elementwise, linear, norms, shapes
+from normscope.graph.torch import contents, elementwise, linear, norms, shapes
 from normscope.graph.torch.location import Location, locate
 from normscope.graph.torch.operation import Draft, Operation, Typed, bind, flat, shape_of, signature
 from normscope.graph.torch.paths import Paths
@@ -70,7 +70,7 @@ class Recorder:
             False  # no forward pass of the model runs (any more): values have no place in it
         )
         self._values = Values()
-        for path, parameter in model.named_parameters():
+        for path, parameter in contents.named_parameters(model):
             if not is_lazy(parameter):
                 self._values.mark_weight(parameter, path)
 

@@ -14,6 +14,7 @@ from torch.compiler import is_compiling
 from torch.nn.modules.module import _IncompatibleKeys
 
 from normscope.graph.model import Site
+from normscope.graph.torch import contents
 from normscope.record.guard import guarded
 from normscope.record.recording import Layer, Loaded
 from normscope.record.torch import live
@@ -86,10 +87,10 @@ def given_by(
     module: nn.Module, missing: set[str], unexpected: set[str]
 ) -> Iterator[tuple[nn.Module, Given]]:
     """What one state dict gives each norm layer of `module`: all but its `missing` keys; it has `unexpected` ones besides."""
-    norms = [(p, m) for p, m in module.named_modules() if kind_of(m) is not None]
+    norms = [(p, m) for p, m in contents.named_modules(module) if kind_of(m) is not None]
     if not norms:
         return
-    absent = [name in missing for name, _ in module.named_parameters()]
+    absent = [name in missing for name, _ in contents.named_parameters(module)]
     nothing = bool(absent) and all(absent)
     other = _other_names((_key(p, "running_mean") for p, _ in norms), unexpected)
     for path, norm in norms:

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.compiler import is_compiling
 
+from normscope.graph.torch import contents
 from normscope.record.recording import GradientSample, Parameter
 from normscope.record.torch.norms import clean_path, is_lazy
 from normscope.record.torch.roots import Root
@@ -105,7 +106,9 @@ class GradientSeries:
         if module is None or self.observer.count < self.observer.sample_at:
             return
         owner = self._by_hand.setdefault(root.record.id, SimpleNamespace())
-        owner.param_groups = [{"params": [p for p in module.parameters() if p.requires_grad]}]
+        owner.param_groups = [
+            {"params": [p for p in contents.parameters(module) if p.requires_grad]}
+        ]
         self.take(owner)
 
     def _wait(self) -> None:
@@ -120,7 +123,7 @@ class GradientSeries:
         known: dict[int, tuple[int, str]] = {}
         for root in self.observer.registry.roots:
             if (module := root.module) is not None:
-                for path, p in module.named_parameters():
+                for path, p in contents.named_parameters(module):
                     known.setdefault(id(p), (root.record.id, clean_path(path)))
         held = {id(p): p for group in optimizer.param_groups for p in group["params"]}
         return [

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import SyncBatchNorm, _NormBase
 
 from normscope.graph.model import NormKind
+from normscope.graph.torch import contents
 from normscope.record.recording import Layer
 
 KINDS: tuple[tuple[type[nn.Module], NormKind], ...] = (
@@ -31,11 +32,11 @@ def kind_of(module: nn.Module) -> NormKind | None:
 def norms_in(module: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
     """Path, module, and whether `modules()` reaches it: layers in plain lists and dicts are found as well."""
     seen: set[int] = set()
-    for path, child in module.named_modules():
+    for path, child in contents.named_modules(module):
         if kind_of(child) is not None and id(child) not in seen:
             seen.add(id(child))
             yield clean_path(path), child, True
-    for path, parent in module.named_modules():
+    for path, parent in contents.named_modules(module):
         for name, value in vars(parent).items():
             if name.startswith("_") and name != "_orig_mod":
                 continue
@@ -48,7 +49,7 @@ def norms_in(module: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
             )
             for key, item in items:
                 if isinstance(item, nn.Module):
-                    for inner, norm in item.named_modules():
+                    for inner, norm in contents.named_modules(item):
                         if kind_of(norm) is not None and id(norm) not in seen:
                             seen.add(id(norm))
                             where = f"{path}.{name}[{key!r}].{inner}".strip(".")
@@ -61,7 +62,7 @@ def statistics_in(module: nn.Module) -> Iterator[tuple[str, nn.Module, tuple[str
     Two or more of one size beside the parameters, registered or not, each all 0 or all 1 as such averages begin. What
     they are, `probes.own_statistics` finds out at the end.
     """
-    for path, child in module.named_modules():
+    for path, child in contents.named_modules(module):
         if kind_of(child) is not None:
             continue
         held = {**vars(child), **child._buffers}
@@ -93,7 +94,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
     """The user's model inside what parallel training, compiling or averaging wrapped around it."""
     for name in WRAPPED:
         inner = getattr(module, name, None)
-        if isinstance(inner, nn.Module) and len(list(module.children())) == 1:
+        if isinstance(inner, nn.Module) and len(list(contents.children(module))) == 1:
             return unwrapped(inner)
     return module
 
@@ -130,7 +131,7 @@ def names_of(
 
 def holder_of(model: nn.Module, tensor: torch.Tensor) -> nn.Module | None:
     """The module inside `model` among whose parameters or buffers `tensor` is: a `ParameterDict`, say."""
-    for module in model.modules():
+    for module in contents.modules(model):
         if any(t is tensor for t in (*module._parameters.values(), *module._buffers.values())):
             return module
     return None
@@ -145,7 +146,12 @@ def statistics_of(
 
 
 def _held(module: nn.Module, name: str) -> torch.Tensor | None:
-    value = module._buffers.get(name, vars(module).get(name, module._parameters.get(name)))
+    for place in (module._buffers, vars(module), module._parameters):
+        if name in place:
+            value = place[name]
+            break
+    else:
+        return None
     return value if isinstance(value, torch.Tensor) else None
 
 

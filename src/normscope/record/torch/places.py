@@ -24,6 +24,7 @@ from torch import is_grad_enabled, nn
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from normscope.graph.model import Site
+from normscope.graph.torch import contents
 from normscope.graph.torch.location import shown
 from normscope.record.guard import guarded
 from normscope.record.recording import Layer
@@ -84,7 +85,7 @@ class Places:
     @guarded
     def model(self, root: Root, module: nn.Module) -> None:
         """A model is seen for the first time: its layers are the members of the calls that built them."""
-        for path, child in module.named_modules():
+        for path, child in contents.named_modules(module):
             self._member(child, Member(root.record.id, clean_path(path)))
 
     @guarded

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from normscope.graph.model import Site
+from normscope.graph.torch import contents
 from normscope.record.recording import Layer, Model
 from normscope.record.torch.layers import NormLayer
 from normscope.record.torch.norms import (
@@ -83,7 +84,7 @@ class Registry:
             return None
         norms = list(norms_in(module))
         found = self._holder_of(module, norms) or self._grown(module, norms)
-        if found is None and (norms or next(module.parameters(), None) is not None):
+        if found is None and (norms or next(contents.parameters(module), None) is not None):
             compiled = type(module).__module__.startswith("torch._dynamo")
             record = Model(id=len(self.roots), name=name_of(module), compiled=compiled)
             found = Root(module, record)
@@ -100,10 +101,10 @@ class Registry:
         if len(owners) != 1 or None in owners.values():
             return None
         [owner] = owners.values()
-        own = {id(p) for p in module.parameters()}
+        own = {id(p) for p in contents.parameters(module)}
         for root in self.roots:
             if own and (held := root.module) is not None:
-                own -= {id(p) for p in held.parameters()}
+                own -= {id(p) for p in contents.parameters(held)}
         return None if own else owner
 
     def _grown(self, module: nn.Module, norms: list[tuple[str, nn.Module, bool]]) -> Root | None:
@@ -111,7 +112,7 @@ class Registry:
 
         It goes on as the whole; other parts that were known go on as it.
         """
-        inside = {id(m) for m in module.modules()}
+        inside = {id(m) for m in contents.modules(module)}
         owners = {id(o): o for _, n, _ in norms if (o := self._owner(n)) is not None}
         parts = list(owners.values())
         if not parts or any(
@@ -347,19 +348,19 @@ class Registry:
 
     def _look_for_original(self, new: Root, module: nn.Module) -> None:
         """A model of the same class and parameter shapes as an earlier one is its copy: an average, a teacher, a target."""
-        if any(is_lazy(p) for p in module.parameters()):
+        if any(is_lazy(p) for p in contents.parameters(module)):
             return
-        shapes = [p.shape for p in module.parameters()]
-        own = {id(p) for p in module.parameters()}
+        shapes = [p.shape for p in contents.parameters(module)]
+        own = {id(p) for p in contents.parameters(module)}
         for old in self.roots:
             other = old.module
             if old is new or other is None:
                 continue
-            if not own.isdisjoint(id(p) for p in other.parameters()):
+            if not own.isdisjoint(id(p) for p in contents.parameters(other)):
                 continue  # a model with another head on the same layers
             if type(unwrapped(other)) is not type(unwrapped(module)):
                 continue
-            if [p.shape for p in other.parameters() if not is_lazy(p)] != shapes:
+            if [p.shape for p in contents.parameters(other) if not is_lazy(p)] != shapes:
                 continue
             new.related = old.related = True
             if new.record.copy_of is None:
@@ -374,7 +375,7 @@ def _path_of(root: nn.Module | None, module: nn.Module) -> tuple[str, bool]:
         for path, norm, registered in norms_in(root):
             if norm is module:
                 return path, registered
-        for path, child in root.named_modules():
+        for path, child in contents.named_modules(root):
             if child is module:
                 return clean_path(path), True
     return type(module).__name__, False

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from normscope.graph.torch import contents
 from normscope.record.recording import Model
 from normscope.record.timeline import Forward
 from normscope.record.torch.given import Given
@@ -153,7 +154,7 @@ class Root:
         self.record.alive = module is not None
         if module is None:
             return
-        parameters = [p for p in module.parameters() if not is_lazy(p)]
+        parameters = [p for p in contents.parameters(module) if not is_lazy(p)]
         held = sum(p.numel() for p in parameters if id(p) in optimized)
         total = sum(p.numel() for p in parameters)
         self.record.parameters = total
@@ -167,14 +168,22 @@ class Root:
 
     def _refresh_feeders(self, module: nn.Module, optimized: Mapping[int, float]) -> None:
         """Whether the parameters beside a norm layer, in its parent module, are without gradient, and in an optimizer."""
-        parents = {id(child): parent for parent in module.modules() for child in parent.children()}
+        parents = {
+            id(child): parent
+            for parent in contents.modules(module)
+            for child in contents.children(parent)
+        }
         for layer in self.layers:
             own = layer.module
             parent = None if own is None else parents.get(id(own))
             beside = (
                 []
                 if parent is None
-                else [p for p in parent.parameters() if p not in set(affine_of(own, layer.names))]
+                else [
+                    p
+                    for p in contents.parameters(parent)
+                    if p not in set(affine_of(own, layer.names))
+                ]
             )
             if beside:
                 layer.record.feeders_frozen = not any(p.requires_grad for p in beside)
@@ -184,13 +193,13 @@ class Root:
 
 
 def _bytes(module: nn.Module) -> int:
-    held = (*module.parameters(), *module.buffers())
+    held = (*contents.parameters(module), *contents.buffers(module))
     return sum(t.numel() * t.element_size() for t in held if not is_lazy(t))
 
 
 def _anchor(module: nn.Module) -> tuple[Any, str] | None:
     """Weak reference to the owner of the first parameter, and its name there."""
-    for owner in module.modules():
+    for owner in contents.modules(module):
         for name, value in owner._parameters.items():
             if value is not None:
                 return weakref.ref(owner), name
@@ -199,6 +208,6 @@ def _anchor(module: nn.Module) -> tuple[Any, str] | None:
 
 def _sample(module: nn.Module) -> list[tuple[Any, torch.Tensor]]:
     """Weak references to about eight parameters spread over the model, and what their first values were."""
-    parameters = [p for p in module.parameters() if not is_lazy(p)]
+    parameters = [p for p in contents.parameters(module) if not is_lazy(p)]
     chosen = parameters[:: max(1, len(parameters) // 8)]
     return [(weakref.ref(p), p.detach().flatten()[:64].clone()) for p in chosen]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from normscope.graph.torch import contents
 from normscope.record.torch.norms import is_lazy
 from normscope.record.torch.roots import Root
 
@@ -65,7 +66,7 @@ class StandIns:
         return None if found is None else found.state
 
     def _evaluation(self, root: Root, module: nn.Module) -> None:
-        first = next((p for p in module.parameters() if not is_lazy(p)), None)
+        first = next((p for p in contents.parameters(module) if not is_lazy(p)), None)
         if first is None:
             return
         step, key = self.observer.steps.count, (first._version, first.data_ptr())
@@ -101,11 +102,11 @@ class StandIns:
 
 
 def _held(module: nn.Module) -> dict[str, torch.Tensor]:
-    held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    held = {**dict(contents.named_parameters(module)), **dict(contents.named_buffers(module))}
     return {k: v for k, v in held.items() if not is_lazy(v)}
 
 
 def _sample(module: nn.Module) -> list[torch.Tensor]:
-    parameters = [p for p in module.parameters() if not is_lazy(p)]
+    parameters = [p for p in contents.parameters(module) if not is_lazy(p)]
     chosen = parameters[:: max(1, len(parameters) // PARAMETERS)]
     return [p.detach().flatten()[:VALUES].clone() for p in chosen]

@@ -12,6 +12,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
+from normscope.graph.torch import contents
 from normscope.record.torch import live
 from normscope.record.torch.roots import Root
 
@@ -107,7 +108,7 @@ class Steps:
         """Whether `optimizer` steps parameters of `root`."""
         module = root.module
         held = self._held.get(id(optimizer), {})
-        return module is not None and any(id(p) in held for p in module.parameters())
+        return module is not None and any(id(p) in held for p in contents.parameters(module))
 
     def watch(self, root: Root) -> None:
         """After a backward: remember a sample of a model that no optimizer is known to step."""
@@ -115,7 +116,7 @@ class Steps:
         by_hand = root.record.id in self.by_hand
         if module is None or (root.record.optimized and not by_hand):
             return
-        trainable = [p for p in module.parameters() if p.requires_grad]
+        trainable = [p for p in contents.parameters(module) if p.requires_grad]
         chosen = [trainable[i] for i in (0, len(trainable) // 2, -1)] if trainable else []
         if not by_hand and any(id(p) in self.optimized for p in chosen):
             root.record.optimized = True
@@ -136,7 +137,7 @@ class Steps:
             for p, v, old in watched[1]
         ):
             self.by_hand.add(root.record.id)
-            moved = {id(p): 0.0 for p in module.parameters() if p.requires_grad}
+            moved = {id(p): 0.0 for p in contents.parameters(module) if p.requires_grad}
             self.optimized = moved | self.optimized
             if "hand-written" not in self.names:
                 self.names.append("hand-written")
