@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from normscope.record.recording import Layer, Recording
-from normscope.record.series import Reading, series
+from normscope.record.series import ROWS, Reading, tables
 from normscope.record.torch.layers import NormLayer
 from record.conftest import Observing
 from record.loops import evaluate, sgd, train
@@ -194,7 +194,7 @@ def test_what_is_recovered_is_true_within_a_tenth(
             [float(np.finfo(np.float32).eps)],
         )
 
-    table = series(reading(1, new_mean, new_var), reading(0, mean, old_var))
+    [table] = tables([(reading(0, mean, old_var), reading(1, new_mean, new_var))])
     mean_noise, var_noise = float(table[0, 0]), float(table[1, 0])
     # Two roundings and the weight's own one: twice the stated bound covers them.
     if not math.isnan(mean_noise):
@@ -204,6 +204,40 @@ def test_what_is_recovered_is_true_within_a_tenth(
         true = abs(math.log((batch_var + EPS) / (old_var + EPS)))
         assert var_noise == pytest.approx(true, abs=0.25)
         assert table[4, 0] == pytest.approx(batch_var, abs=0.2 * (batch_var + EPS))
+
+
+def test_readings_together_are_the_readings_alone() -> None:
+    """Of one layer and of two, with and without a single update between them, in any order."""
+    draw = np.random.default_rng(0)
+    made = [
+        NormLayer(Layer(id=i, model=0, path="", type="BatchNorm1d", eps=EPS), None)
+        for i in range(2)
+    ]
+
+    def reading(step: int, layers: int, updates: int) -> Reading:
+        starts, channels = np.array([0, 3][:layers]), [3, 8][layers - 1]
+        mean, var = draw.normal(size=channels), draw.uniform(0.5, 2, size=channels)
+        return Reading(
+            step,
+            made[:layers],
+            starts,
+            mean,
+            var,
+            [updates] * layers,
+            [0.1] * layers,
+            [1e-7] * layers,
+        )
+
+    readings = [
+        reading(s, n, u)
+        for s, n, u in [(1, 2, 1), (2, 2, 2), (4, 1, 4), (5, 1, 5), (6, 2, 6), (7, 2, 7)]
+    ]
+    pairs = list(zip([None, *readings], readings, strict=False))
+    together = tables(pairs)
+    for pair, table in zip(pairs, together, strict=True):
+        np.testing.assert_array_equal(table, tables([pair])[0])
+    told = [not np.isnan(t[ROWS["mean_noise"]]).any() for t in together]
+    assert told == [False, True, False, True, False, True]
 
 
 def test_numbers_that_are_not_finite(observed: Observing) -> None:

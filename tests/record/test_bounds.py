@@ -68,13 +68,14 @@ def test_readings_in_pairs(store: Store, monkeypatch: pytest.MonkeyPatch) -> Non
     def read(step: int) -> series.Reading:
         return series.Reading(step, [layer], start, zero, one, [step], [0.1], [1e-7])
 
-    monkeypatch.setattr(series, "series", lambda new, old: table + new.step)
+    monkeypatch.setattr(series, "tables", lambda pairs: [table + new.step for _, new in pairs])
     reader = Polling(store, read, Schedule(1.0))
     taken = [s + i for s in range(0, STEPS, 20) for i in (1, 2)]
     for number, step in enumerate([0, *taken]):
         reader.poll(step)
         if number % 500 == 0:
             store.flush()
+    reader.evaluate()
     store.flush()
     assert size(store) < 4 << 20
     kept = load(store.path).polls

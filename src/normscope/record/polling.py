@@ -13,6 +13,9 @@ from normscope.record.schedule import Schedule, spaced
 from normscope.record.store import Store
 
 MOST = 1024
+# Readings are evaluated together, so many or so many channels at the latest: most of what a small one costs is calls.
+LOT = 16
+CHANNELS = 1 << 13
 
 
 class Polling:
@@ -28,6 +31,8 @@ class Polling:
         self._read = read
         self.schedule = schedule
         self._latest: numbers.Reading | None = None
+        self._waiting: list[numbers.Reading] = []
+        self._before: numbers.Reading | None = None  # the reading before those that wait
         self._steps: list[int] = []
         self._cost = 1e-4  # seconds for one reading, learned as the run goes on
         self._pair = False
@@ -46,24 +51,39 @@ class Polling:
         return due
 
     def poll(self, step: int) -> list[Event]:
-        """Read and keep; the events are layers seen with numbers that are not finite for the first time."""
+        """Read; the events are those of `evaluate`, when it is time for that."""
         if self._latest is not None and self._latest.step == step:
             return []  # the end of the run, right after its last step's own reading
         began = perf_counter()
         reading = self._read(step)
         if reading is None:
             return []
-        table = numbers.series(reading, self._latest)
-        since = self._latest.step if self._latest is not None else None
-        events = [e for e in numbers.nonfinite(reading, since) if e.layer not in self._told]
-        self._told |= {e.layer for e in events if e.layer is not None}
-        ids = np.array([x.record.id for x in reading.layers], dtype=np.int32)
-        self.store.put_poll(step, ids, table)
         self._latest = reading
+        self._waiting.append(reading)
         self._steps.append(step)
+        full = len(self._waiting) * max(len(reading.mean), CHANNELS // LOT) >= CHANNELS
+        events = self.evaluate() if full else []
+        self._cost = 0.7 * self._cost + 0.3 * (perf_counter() - began)
+        return events
+
+    def evaluate(self) -> list[Event]:
+        """Keep what the readings that wait tell; the events are layers seen with numbers that are not finite for the first time."""
+        waiting, before = self._waiting, self._before
+        if not waiting:
+            return []
+        self._waiting, self._before = [], waiting[-1]
+        pairs = list(zip([before, *waiting], waiting, strict=False))
+        events: list[Event] = []
+        for old, new in pairs:
+            since = None if old is None else old.step
+            found = numbers.nonfinite(new, since)
+            events += [e for e in found if e.layer not in self._told]
+            self._told |= {e.layer for e in found if e.layer is not None}
+        for new, table in zip(waiting, numbers.tables(pairs), strict=True):
+            ids = np.array([x.record.id for x in new.layers], dtype=np.int32)
+            self.store.put_poll(new.step, ids, table)
         if len(self._steps) > MOST:
             self._thin()
-        self._cost = 0.7 * self._cost + 0.3 * (perf_counter() - began)
         return events
 
     def _thin(self) -> None:

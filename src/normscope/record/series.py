@@ -41,48 +41,93 @@ class Reading:
     ulp: list[float]  # of the buffers' dtype, relative
 
 
-def series(new: Reading, old: Reading | None) -> NDArray[np.float32]:
-    """The numbers of `SERIES` for every layer of `new`: shape (len(SERIES), layers)."""
-    table = np.full((len(SERIES), len(new.layers)), np.nan, dtype=np.float32)
-    table[ROWS["running_var_min"]] = np.minimum.reduceat(new.var, new.starts)
-    table[ROWS["running_var_max"]] = np.maximum.reduceat(new.var, new.starts)
-    if (
-        old is None
-        or [id(x) for x in old.layers] != [id(x) for x in new.layers]
-        or len(old.mean) != len(new.mean)
-    ):
-        return table
-    sizes = np.diff([*new.starts, len(new.mean)])
+Pair = tuple[Reading | None, Reading]  # a reading, and the one before it
+
+
+def tables(pairs: Sequence[Pair]) -> list[NDArray[np.float32]]:
+    """The numbers of `SERIES` for every layer of each pair's second reading: shapes (len(SERIES), layers).
+
+    All pairs are computed at once: for most networks the calls take longer than the numbers.
+    """
+    new = [after for _, after in pairs]
+    ends: list[int] = np.cumsum([len(r.layers) for r in new]).tolist()
+    table = np.full((len(SERIES), ends[-1]), np.nan, dtype=np.float32)
+    var, starts = _flat([r.var for r in new]), _starts(new)
+    table[ROWS["running_var_min"]] = np.minimum.reduceat(var, starts)
+    table[ROWS["running_var_max"]] = np.maximum.reduceat(var, starts)
+    told: list[tuple[Reading, Reading, NDArray[np.float64]]] = []
+    columns: list[NDArray[np.intp]] = []
+    for (before, after), end in zip(pairs, ends, strict=True):
+        weights = _weights(before, after)
+        if before is not None and not np.isnan(weights).all():
+            told.append((before, after, weights))
+            columns.append(np.arange(end - len(weights), end))
+    if told:
+        where = np.concatenate(columns)
+        for name, values in _batches_between(told).items():
+            table[ROWS[name], where] = values
+    return np.split(table, ends[:-1], axis=1)
+
+
+def _weights(old: Reading | None, new: Reading) -> NDArray[np.float64]:
+    """α of each layer that was updated once between the readings; NaN for the others."""
+    alpha = np.array(new.alpha)
+    if old is None or len(old.mean) != len(new.mean) or _ids(old) != _ids(new):
+        alpha[:] = np.nan
+        return alpha
     once = np.array([b - a == 1 for a, b in zip(old.updates, new.updates, strict=True)])
-    alpha = np.where(once, np.array(new.alpha), np.nan)
-    alpha[alpha == 0] = np.nan
-    if np.isnan(alpha).all():
-        return table
+    alpha[~once | (alpha == 0)] = np.nan
+    return alpha
+
+
+def _batches_between(
+    told: Sequence[tuple[Reading, Reading, NDArray[np.float64]]],
+) -> dict[str, NDArray[Any]]:
+    """What the batches between readings were, flat over pairs and layers. Each comes with the weights that the batch got."""
+    new, alpha = [after for _, after, _ in told], np.concatenate([w for *_, w in told])
+    old_mean, old_var = _flat([o.mean for o, *_ in told]), _flat([o.var for o, *_ in told])
+    new_mean, new_var = _flat([r.mean for r in new]), _flat([r.var for r in new])
+    starts = _starts(new)
+    sizes = np.diff([*starts, len(new_mean)])
     a = np.repeat(alpha, sizes)
-    ulp = np.repeat(np.array(new.ulp) / alpha, sizes)  # of the batch statistic that is undone
-    eps = np.repeat(np.array([x.record.eps for x in new.layers]), sizes)
+    # Of the batch statistic that is undone.
+    ulp = np.repeat(np.concatenate([r.ulp for r in new]) / alpha, sizes)
+    eps = np.repeat(np.array([x.record.eps for r in new for x in r.layers]), sizes)
     with np.errstate(all="ignore"):
-        sd2 = old.var + eps
+        sd2 = old_var + eps
         # (batch − old) = (new − old)/α: the batch mean itself is never needed.
-        z2 = ((new.mean - old.mean) / a) ** 2 / sd2
-        batch_var = np.maximum(old.var + (new.var - old.var) / a, 0.0)
+        z2 = ((new_mean - old_mean) / a) ** 2 / sd2
+        batch_var = np.maximum(old_var + (new_var - old_var) / a, 0.0)
         above = batch_var + eps
-        mean_error = ulp * np.maximum(np.abs(old.mean), np.abs(new.mean))
-        var_error = ulp * np.maximum(np.abs(old.var), np.abs(new.var))
+        mean_error = ulp * np.maximum(np.abs(old_mean), np.abs(new_mean))
+        var_error = ulp * np.maximum(np.abs(old_var), np.abs(new_var))
         mean_known = mean_error**2 <= TOLERANCE**2 * sd2
         var_known = var_error <= TOLERANCE * above
         log2 = np.log(above / sd2) ** 2
-        table[ROWS["mean_noise"]] = np.sqrt(_mean(z2, mean_known, new.starts))
-        table[ROWS["var_noise"]] = np.sqrt(_mean(log2, var_known, new.starts))
         # A variance that cannot be told from zero has collapsed for certain only when its error is below eps.
         certain = var_known | (var_error <= eps)
-        table[ROWS["collapsed"]] = _mean(batch_var < eps, certain, new.starts)
-        table[ROWS["batch_var_min"]] = np.fmin.reduceat(
-            np.where(certain, batch_var, np.nan), new.starts
-        )
         known = mean_known & var_known & ~np.isnan(a)
-        table[ROWS["recovered"]] = np.add.reduceat(known, new.starts, dtype=np.intp) / sizes
-    return table
+        return {
+            "mean_noise": np.sqrt(_mean(z2, mean_known, starts)),
+            "var_noise": np.sqrt(_mean(log2, var_known, starts)),
+            "collapsed": _mean(batch_var < eps, certain, starts),
+            "batch_var_min": np.fmin.reduceat(np.where(certain, batch_var, np.nan), starts),
+            "recovered": np.add.reduceat(known, starts, dtype=np.intp) / sizes,
+        }
+
+
+def _flat(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _starts(readings: Sequence[Reading]) -> NDArray[np.intp]:
+    """Where each layer's channels begin in all readings, one behind the other."""
+    before = np.cumsum([0, *(len(r.mean) for r in readings)])
+    return np.concatenate([r.starts + n for r, n in zip(readings, before, strict=False)])
+
+
+def _ids(reading: Reading) -> list[int]:
+    return [id(layer) for layer in reading.layers]
 
 
 def _mean(

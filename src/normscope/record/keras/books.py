@@ -76,7 +76,10 @@ class Books:
 
     def poll(self) -> None:
         """Keep the moving statistics as they are now."""
-        for event in self.observer.polling.poll(self.observer.steps.count):
+        self._tell(self.observer.polling.poll(self.observer.steps.count))
+
+    def _tell(self, events: list[Event]) -> None:
+        for event in events:
             self._put(event)
 
     def flush_when_due(self) -> None:
@@ -87,6 +90,7 @@ class Books:
 
     def flush(self) -> None:
         observer = self.observer
+        self._tell(observer.polling.evaluate())
         if observer.registry.roots:
             put = observer.store.put_meta_soon
             put("framework", "keras")

@@ -63,5 +63,7 @@ class AfterStep:
         if count >= self.facts_at or due or count == observer.limit:
             self.step(optimizer)
             return
-        observer.books.flush_when_due()
+        began = perf_counter()
+        if observer.books.flush_when_due():
+            observer.books.charge(perf_counter() - began)
         observer.routine.look()

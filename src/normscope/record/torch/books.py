@@ -47,19 +47,26 @@ class Books:
 
     def poll(self) -> None:
         """Read the running statistics."""
-        for event in self.observer.polling.poll(self.observer.steps.count):
+        self._tell(self.observer.polling.poll(self.observer.steps.count))
+
+    def _tell(self, events: list[Event]) -> None:
+        for event in events:
             self.put_event(event)
 
-    def flush_when_due(self) -> None:
+    def flush_when_due(self) -> bool:
+        """Whether it was."""
         now = perf_counter()
-        if now - self._flushed >= FLUSH_EVERY:
+        due = now - self._flushed >= FLUSH_EVERY
+        if due:
             self._flushed = now
             self.flush()
+        return due
 
     def flush(self) -> None:
         """Write the numbers of the run, and everything that waits."""
         observer = self.observer
         observer.routine.settle()
+        self._tell(observer.polling.evaluate())
         observer.gradients.flush()
         put = observer.store.put_meta_soon  # one transaction for all
         put("steps", observer.steps.count)

@@ -30,15 +30,15 @@ def read(layers: list[NormLayer], step: int) -> Reading | None:
     if not held:
         return None
     with torch.no_grad():
-        mean = _flat([m for _, m, _ in held])
-        var = _flat([v for _, _, v in held])
+        values = _flat([*(m for _, m, _ in held), *(v for *_, v in held)])
     sizes = [m.numel() for _, m, _ in held]
+    channels = sum(sizes)
     return Reading(
         step,
         [layer for layer, _, _ in held],
         np.cumsum([0, *sizes[:-1]]),
-        mean,
-        var,
+        values[:channels],
+        values[channels:],
         [layer.record.updates for layer, _, _ in held],
         [_alpha(layer) for layer, _, _ in held],
         [torch.finfo(m.dtype).eps for _, m, _ in held],
