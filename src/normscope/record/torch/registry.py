@@ -62,7 +62,7 @@ class Registry:
         """Whether there is nothing to follow yet: on the meta device, or made in inference mode, never to be trained."""
         if module in self._known:
             return False
-        first = next(module.parameters(), None)
+        first = next(contents.parameters(module), None)
         return first is not None and not is_lazy(first) and (first.is_meta or first.is_inference())
 
     def stands_for(self, module: nn.Module, root: Root) -> None:
