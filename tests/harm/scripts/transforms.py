@@ -113,6 +113,23 @@ def compiled():
     return (model,)
 
 
+def compiled_update():
+    """The optimizer's step compiled, too: neither more graphs nor more breaks."""
+    x = torch.randn(8, 2, 6, 6)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    update = torch.compile(optimizer.step, backend="eager")
+    for _ in range(12):
+        model(x).square().mean().backward()
+        update()
+        optimizer.zero_grad()
+    counters = torch._dynamo.utils.counters
+    print(dict(counters["stats"]), dict(counters["graph_break"]))
+    return (model, optimizer)
+
+
 SCRIPTS = [
     eager_first,
     scripted,
@@ -121,4 +138,5 @@ SCRIPTS = [
     exported,
     mapped,
     compiled,
+    compiled_update,
 ]

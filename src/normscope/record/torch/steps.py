@@ -7,6 +7,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.compiler import is_dynamo_compiling
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
@@ -162,8 +163,8 @@ def _hook_optimizers() -> None:
     cell = live.observer
 
     def before(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
-        if (observer := cell[0]) is None:
-            return
+        if is_dynamo_compiling() or (observer := cell[0]) is None:
+            return  # a step inside a compiled function is compiled as without us
         due = observer.count >= observer.sample_at
         if observer.used and not due and not observer.stepping:
             return  # the step of a counted forward: nothing of it needs to be known beforehand
@@ -176,7 +177,7 @@ def _hook_optimizers() -> None:
             observer.fail(error)
 
     def after(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
-        if (observer := cell[0]) is None:
+        if is_dynamo_compiling() or (observer := cell[0]) is None:
             return
         if observer.used and not observer.stepping:
             # As `Steps.counted`: without its call.
