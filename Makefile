@@ -36,7 +36,7 @@ format: $(VENV)/.dev ## sort, mend and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.dev ## what observing costs: paired runs (about half an hour)
+bench: $(VENV)/.dev ## what observing costs: paired runs (about an hour)
 	$(BIN)/python benchmarks/overhead.py --write
 
 clean: ## remove the environment and what tools leave behind

@@ -159,8 +159,13 @@ def row(model: str, pairs: list[dict[str, Arm]]) -> str:
         f"**{spread([p['default'].ratio() for p in pairs])}**",
         spread([p["default"].ratio(rounds // 3) for p in pairs]),
         spread([p["unbounded"].ratio() for p in pairs]),
-        spread([p["default"].wall / w for p, w in zip(pairs, wall, strict=True)]),
-        spread([again.wall / once.wall for once, again in bare]),
+        spread(
+            [
+                p["default"].cpu / mean(a.cpu for a in two)
+                for p, two in zip(pairs, bare, strict=True)
+            ]
+        ),
+        spread([again.cpu / once.cpu for once, again in bare]),
         spread(start, 2) + " s",
     ]
     return "| " + " | ".join(cells) + " |"
@@ -188,7 +193,7 @@ def write(rows: dict[str, str]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=7, help="processes per arm (default 7)")
+    parser.add_argument("--pairs", type=int, default=3, help="processes per arm (default 3)")
     parser.add_argument("--only", help="models whose name holds this")
     parser.add_argument("--write", action="store_true", help="put the figures into README.md")
     options = parser.parse_args()
