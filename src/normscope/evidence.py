@@ -37,7 +37,7 @@ HINTS: Mapping[str, str] = {
     "recording": "observe a training run: `normscope run train.py`",
     "gradients": "gradients are sampled from step 10 on, where `backward` leaves them with the weights",
     "gap": "the gap probe needs the script to end by itself with its model alive and training inputs kept",
-    "independence": "needs twelve kept training batches of one size, and a script that ends by itself with its model alive",
+    "independence": "needs twelve kept training batches of one size, a run long enough to replay them in 5 % of its time, and a script that ends by itself with its model alive",
     "signal": REPLAYED,
     "dropout": REPLAYED,
     "padding": REPLAYED,
