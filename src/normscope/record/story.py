@@ -13,7 +13,7 @@ One statement a line (or between `;`). Every `train` forward is followed by a st
 | `source` | fields of `Model` | another model that is trained; the first has id 1 |
 | `steps N` | | so many steps of another model |
 | `layer NAME` | fields of `Layer` | a norm layer of the model |
-| `train NAMES` | `mode=train\\|eval` `batch=` `values=` `updates=` `momentum=` `recomputed=` `trainable=` `same=` `joined=` `since=` `steps=` `beside=True` `xN` | training forwards; `beside`: since that step, at steps told before |
+| `train NAMES` | `mode=train\\|eval` `batch=` `values=` `updates=` `momentum=` `recomputed=` `trainable=` `same=` `joined=` `since=` `steps=` `line=` `beside=True` `xN` | training forwards; `beside`: since that step, at steps told before |
 | `infer NAMES` | as above, `blocks=` `steps=` `then=` `root=train\\|eval` `scored=` `feeding=` | inference forwards |
 | `event KIND` | fields of `Event`, `layer=NAME` | something that happened once |
 | `contrast NAME` | fields of `Contrast` | a later call of the step against the first: another forward, or `position=1` |
@@ -32,6 +32,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from normscope.graph.model import Site
 from normscope.record.recording import (
     SERIES,
     Call,
@@ -203,7 +204,8 @@ class _Teller:
                 calls.append(msgspec.structs.replace(call, recomputed=True))
             layer.updates += times * updates * (2 if named.get("recomputed") else 1)
         r = self.recording
-        pattern = Pattern(len(r.patterns), 0, root_trains, tuple(calls))
+        site = Site("train.py", named["line"]) if "line" in named else None
+        pattern = Pattern(len(r.patterns), 0, root_trains, tuple(calls), site)
         r.patterns[pattern.id] = pattern
         blocks = named.get("blocks", 1)
         then = named.get("then")

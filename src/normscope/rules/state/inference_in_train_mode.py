@@ -41,7 +41,9 @@ def inference_in_train_mode(recording: Recording) -> Iterator[Finding]:
     ## Known limits
     At most an info: one forward for every step (pseudo labels, momentum encoders, target networks), and a model that
     makes inputs for another that trains against it (generators). Forwards whose output met neither a loss function nor a class
-    decision are a warning at most, and so is a copy that came trained and is judged after the last step. Forwards before the first step are ignored.
+    decision are a warning at most, and so is a copy that came trained and is judged after the last step. Silent when
+    forwards ran before the first step, and when no more than two in a row, at a line that trains the model, met no known loss: those
+    are steps that were given up, for a loss that was not finite or by Ctrl-C.
 
     ## References
     - PyTorch, *Autograd mechanics: locally disabling gradient computation*.
@@ -80,7 +82,7 @@ def _uses(recording: Recording, model: Model) -> _Uses | None:
     begin = _first_training(recording, model)
     if begin is None:
         return None
-    uses, excused = _Uses(), 0
+    uses, excused, trained_at = _Uses(), 0, _trained_at(recording, model)
     for span in recording.spans:
         pattern = recording.patterns[span.pattern]
         if span.kind != "inference" or not pattern.training:
@@ -90,6 +92,8 @@ def _uses(recording: Recording, model: Model) -> _Uses | None:
         layers = _by_mode(recording, model, pattern)
         if not layers or span.last_step <= begin or _recomputes(recording, pattern):
             continue
+        if pattern.site in trained_at and not span.scored and span.forwards <= 2 * span.blocks:
+            continue  # steps that were given up: a loss that was not finite, a refused batch, the end by Ctrl-C
         uses.spans.append((span, pattern))
         # A block before the first step belongs to building the model: shapes, graphs, lazy layers.
         uses.blocks += max(0, span.blocks - (span.first_step <= begin))
@@ -115,6 +119,12 @@ def _first_training(recording: Recording, model: Model) -> int | None:
     spans = [s for s in recording.spans if s.kind == "training"]
     own = [s for s in spans if _owner(recording, recording.patterns[s.pattern]) == model.id]
     return min((s.first_step for s in own or spans), default=None)
+
+
+def _trained_at(recording: Recording, model: Model) -> set[Site]:
+    """The lines that call the model to train it."""
+    patterns = [recording.patterns[s.pattern] for s in recording.spans if s.kind == "training"]
+    return {p.site for p in patterns if p.site and _owner(recording, p) == model.id}
 
 
 def _trains(recording: Recording, model: Model) -> bool:
@@ -318,6 +328,28 @@ CASES = (
         severity="warning",
     ),
     Healthy("evaluation mode", story="layer a; train a x50; infer a mode=eval x10 scored=10"),
+    Healthy(
+        "batches that were given up, at the line that trains",
+        story="layer a; train a line=9 x50; infer a line=9 x4 blocks=4 then=training; infer a line=9 since=50",
+    ),
+    Faulty(
+        "a pass over unscored data, by the line that trains",
+        ("a",),
+        story="layer a; train a line=9 x50; infer a line=9 x3 then=training; train a line=9 x50",
+        severity="warning",
+    ),
+    Faulty(
+        "one forward each epoch, at another line than that which trains",
+        ("a",),
+        story="layer a; train a line=9 x50; infer a line=12 then=training; train a line=9 x50",
+        severity="warning",
+    ),
+    Faulty(
+        "scored, by the line that trains",
+        ("a",),
+        story="layer a; train a line=9 x50; infer a line=9 scored=1 then=training; train a line=9 x50",
+        severity="error",
+    ),
     Healthy("before the first step", story="layer a; infer a batch=2 x3; train a x50"),
     Healthy(
         "statistics recomputed, then evaluated",
