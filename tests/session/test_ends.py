@@ -109,3 +109,22 @@ def test_a_report_follows_the_script_s_own_closed_stdout(desk):
     ended = desk.observed("train.py")
     assert b"Verdict" in ended.stderr
     assert (desk.folder / "train.nscope").exists()
+
+
+@pytest.mark.parametrize("streams", [">&- 2>&-", "2>/dev/full"])
+def test_the_status_comes_through_where_nobody_can_read_the_report(desk, streams):
+    desk.write(
+        "train.py",
+        "import sys\nopen('seen', 'a').write(f'{sys.stdout is None}')\nprint(1)\nsys.exit(7)",
+    )
+    seen = []
+    for command in (
+        sys.executable,
+        f"{sys.executable} -m normscope run --format html --output r.html",
+    ):
+        ended = desk.run("sh", "-c", f"exec {command} train.py {streams}")
+        assert ended.returncode == 7
+        seen.append((desk.folder / "seen").read_text())
+        (desk.folder / "seen").unlink()
+    assert seen[0] == seen[1]
+    assert (desk.folder / "r.html").exists()

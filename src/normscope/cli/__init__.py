@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from normscope.cli.app import dispatch
 
         code = dispatch(words)
-        sys.stdout.flush()
+        if sys.stdout:  # None where we were started with it closed
+            sys.stdout.flush()
         return code
     except BrokenPipeError:
         # The reader of our output went away; Python would complain once more when it flushes at exit.

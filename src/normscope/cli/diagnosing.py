@@ -98,6 +98,8 @@ def publish(rendered: Rendered, outputs: Sequence[Output], *, to_stderr: bool) -
     # `run` always says its verdict; elsewhere what was asked for is enough.
     if not on_terminal and (to_stderr or not files):
         on_terminal = ["text"]
+    for output in files:
+        write(output, rendered.encode(output.format))
     for format_ in on_terminal:
         if format_ == "text":
             rendered.show(Console(stderr=to_stderr))
@@ -106,8 +108,6 @@ def publish(rendered: Rendered, outputs: Sequence[Output], *, to_stderr: bool) -
             stream.flush()
             stream.buffer.write(rendered.encode(format_).rstrip() + b"\n")
             stream.buffer.flush()
-    for output in files:
-        write(output, rendered.encode(output.format))
     return [o.path for o in files if o.path is not None]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -31,20 +32,31 @@ def run_and_diagnose(command: Sequence[str], config: Config) -> int:
         steps=config.steps,
     )
     ended = run(target, settings)
+    if (
+        sys.stderr is None
+    ):  # whoever started us had closed it; only now, for the script is to find it so
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     hit = False
     try:
-        diagnosis = diagnosing.diagnosis_of(settings.record, config)
-        written = diagnosing.publish(diagnosing.of_diagnosis(diagnosis), outputs, to_stderr=True)
-        hit = diagnosing.at_bar(diagnosis.findings, config.fail_on or "never")
-        sys.stderr.write(f"\nRecording: {settings.record}\n")
-        sys.stderr.writelines(f"Report: {path}\n" for path in written)
-    except NormscopeError as error:
-        sys.stderr.write(f"normscope: {error}\n")
-    except Exception as error:  # noqa: BLE001  the script's status must come through whatever happens to us
-        sys.stderr.write(
-            f"normscope: the recording {settings.record} could not be diagnosed "
-            f"({type(error).__name__}: {error}). This is a fault of normscope; please report it.\n"
-        )
+        try:
+            diagnosis = diagnosing.diagnosis_of(settings.record, config)
+            hit = diagnosing.at_bar(diagnosis.findings, config.fail_on or "never")
+            made = diagnosing.of_diagnosis(diagnosis)
+            written = diagnosing.publish(made, outputs, to_stderr=True)
+            sys.stderr.write(f"\nRecording: {settings.record}\n")
+            sys.stderr.writelines(f"Report: {path}\n" for path in written)
+        except NormscopeError as error:
+            sys.stderr.write(f"normscope: {error}\n")
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001  the script's status must come through whatever happens to us
+            sys.stderr.write(
+                f"normscope: the recording {settings.record} could not be diagnosed "
+                f"({type(error).__name__}: {error}). This is a fault of normscope; please report it.\n"
+            )
+    except (OSError, SystemExit):
+        # Our own words cannot be written, as in `2>&1 | head`, after which Rich would exit: nor can this be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     return 1 if hit else _as(ended)
 
 

@@ -52,6 +52,7 @@ def run(target: Target, settings: Settings) -> Ended:
         )
     from normscope.record.store import Store, set_status
 
+    _occupy_closed_streams()
     record = Path(os.path.abspath(settings.record))
     meta = {
         "target": target.name,
@@ -89,6 +90,16 @@ def run(target: Target, settings: Settings) -> Ended:
         # The script may have removed it. Reading it will say more; its own status must come through.
         sys.stderr.write(f"normscope: cannot complete the recording {record}: {error}\n")
     return ended
+
+
+def _occupy_closed_streams() -> None:
+    """Where we were started without stdin, stdout or stderr, keep SQLite from putting a null device there that the child inherits.
+
+    A file of our own does not reach the child, which finds the stream closed, as without us.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
 
 
 def _run(command: list[str], environment: dict[str, str]) -> Ended:
