@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -58,6 +58,17 @@ class Telling(Net):
         return super().parameters(recurse)
 
 
+class Forwarding(Net):
+    """Whoever asks for what it does not have is heard of."""
+
+    asked: ClassVar[list[str]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in (*self._modules, *self._parameters, *self._buffers):
+            Forwarding.asked.append(name)
+        return super().__getattr__(name)
+
+
 def _parameters(model: nn.Module) -> list[nn.Parameter]:
     return [p for _, p in nn.Module.named_parameters(model)]
 
@@ -88,3 +99,10 @@ def test_nothing_of_the_users_runs_by_asking(observed: Observing) -> None:
             F.cross_entropy(model(x), y).backward()
             optimizer.step()
     assert Telling.asked == 0
+
+
+def test_nothing_is_asked_for_that_a_model_does_not_have(observed: Observing) -> None:
+    with observed():
+        model = Forwarding()
+        model(batch()[0]).sum().backward()
+    assert Forwarding.asked == []

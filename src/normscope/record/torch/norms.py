@@ -93,7 +93,7 @@ def clean_path(path: str) -> str:
 def unwrapped(module: nn.Module) -> nn.Module:
     """The user's model inside what parallel training, compiling or averaging wrapped around it."""
     for name in WRAPPED:
-        inner = getattr(module, name, None)
+        inner = module._modules.get(name)  # `getattr` may run code of the user's
         if isinstance(inner, nn.Module) and len(list(contents.children(module))) == 1:
             return unwrapped(inner)
     return module

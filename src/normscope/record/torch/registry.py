@@ -290,7 +290,7 @@ class Registry:
         if layer is not None and _holds(layer, key):
             return layer
         module, site = site_of_module_call(key)
-        if getattr(module, "_is_replica", False):
+        if module is not None and vars(module).get("_is_replica"):
             return None
         # Compiled code and helper functions pass a layer's tensors from elsewhere.
         layer = self.known(key) if module is None else None
