@@ -40,8 +40,8 @@ def accumulation_does_not_enlarge_batch(recording: Recording) -> Iterator[Findin
 
     ## Known limits
     It only names the cause of small batches, with their severity: silent when NS301 is. Silent when the forwards of a step come
-    from different lines (a discriminator's real and generated batch), repeat their input (SAM, LBFGS), or
-    when even all of them together are fewer than 16 samples.
+    from different lines (a discriminator's real and generated batch), repeat their input (SAM, LBFGS), when all of them
+    precede a single step (a copy that is adapted to one task), or when even all of them together are fewer than 16 samples.
 
     ## References
     - Wu & He, *Group Normalization*, 2018, section 4.1. https://arxiv.org/abs/1803.08494
@@ -80,7 +80,7 @@ def _accumulated(recording: Recording, layer: Layer) -> _Accumulated | None:
         return None
     site, (forwards, steps, same) = max(lines.items(), key=lambda line: line[1][0])
     samples, per_step = _median(sizes), forwards / max(steps, 1)
-    if per_step < 2 or 2 * same >= forwards:
+    if steps < 2 or per_step < 2 or 2 * same >= forwards:
         return None
     if samples >= ENOUGH or samples * per_step < ENOUGH:
         return None
@@ -136,6 +136,8 @@ CASES = (
         ("a",),
         story="layer a; layer b; train a batch=2 x1600 steps=100; train b batch=32 x100",
     ),
+    Healthy("all before a single step", story="layer a; train a batch=5 x9 steps=1"),
+    Faulty("before each of two steps", ("a",), story="layer a; train a batch=5 x18 steps=2"),
     Healthy("small, and not accumulated", story="layer a; train a batch=2 x500"),
     Healthy("large enough by itself", story="layer a; train a batch=16 x800 steps=100"),
     Healthy("not enough even together", story="layer a; train a batch=2 x400 steps=100"),

@@ -48,7 +48,7 @@ def small_batch(recording: Recording) -> Iterator[Finding]:
     Graphs, whose inputs hold nodes in dimension 0, are silent by their numbers; so are flattened sequences that could not be replayed. Folded
     positions fire only below 16 independent values, as an error only with a gap that counts, and as an info without loss.
     Correlation between samples is not seen (NS304). Silent for SyncBatchNorm and for statistics in evaluation mode; an info
-    where the statistics stood still in the end.
+    where the statistics stood still in the end, and for a copy that is adapted within one step and no optimizer steps (meta-learning).
 
     ## References
     - Wu & He, *Group Normalization*, 2018, section 4.1. https://arxiv.org/abs/1803.08494
@@ -83,6 +83,7 @@ class _Group:
     per_step: float
     repeats: bool  # the forwards of a step see the same input
     still_at_end: bool
+    passing: bool  # of a model that no optimizer steps, all within one step of others: a copy that is adapted and dropped
     site: Site | None
     n_eff: float | None  # independent values that the mean of these samples is worth
     folded: bool  # dimension 0 holds positions too
@@ -96,7 +97,7 @@ class _Group:
 def _group(recording: Recording, layer: Layer, worth: Values | None) -> _Group | None:
     sizes: list[tuple[int, int, int]] = []  # samples, values, forwards
     forwards, steps, same, site = 0, 0, 0, None
-    still = False
+    still, when = False, set[int]()
     for span, pattern, call in recording.calls(layer.id, "training"):
         if call.recomputed:
             continue
@@ -105,6 +106,7 @@ def _group(recording: Recording, layer: Layer, worth: Values | None) -> _Group |
             sizes.append((call.samples, call.values, span.forwards))
             forwards += span.forwards
             steps += span.steps
+            when |= {span.first_step, span.last_step}
             same += span.same_input
             site = site or pattern.site
     if not sizes:
@@ -119,6 +121,9 @@ def _group(recording: Recording, layer: Layer, worth: Values | None) -> _Group |
         forwards / max(steps, 1),
         repeats=2 * same >= forwards,
         still_at_end=still,
+        passing=len(when) == 1
+        and recording.steps > 1  # else steps may be made in a way that is not seen
+        and not recording.models[layer.model].optimized,
         site=site,
         n_eff=worth.n_eff * samples / worth.samples if worth else None,
         folded=worth is not None and worth.rows > 1,
@@ -190,7 +195,7 @@ def _groups(channels: int) -> int:
 
 
 def _severity(group: _Group, gap: Gap | None) -> Severity:
-    if group.still_at_end or group.samples >= 8:
+    if group.still_at_end or group.passing or group.samples >= 8:
         return "info"
     calm = gap is not None and thresholds.calm(gap)
     if group.folded:  # what a sample is was concluded, so that a loss must show for an error
@@ -298,6 +303,23 @@ CASES = (
         story="layer a; train a batch=4 x500",
         measured={"gap": _CALM},
         at_most="info",
+    ),
+    Healthy(
+        "a copy adapted to one task",
+        story="model optimized=False; layer a; train a batch=5; steps 9",
+        at_most="info",
+    ),
+    Faulty(
+        "steps that are not seen",
+        ("a",),
+        story="model optimized=False; layer a; train a batch=5",
+        severity="warning",
+    ),
+    Faulty(
+        "stepped by hand",
+        ("a",),
+        story="model optimized=False; layer a; train a batch=5 x10",
+        severity="warning",
     ),
     Healthy(
         "statistics stand still in the end",
