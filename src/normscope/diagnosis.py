@@ -305,4 +305,4 @@ def _silent(recording: Recording, graphs: Sequence[Graph]) -> list[Layer]:
     return [x for x in recording.layers.values() if graphs and x.path not in paths]
 
 
-NOTED = ("compiled", "observer-error", "keras", "not-probed", "not-captured")
+NOTED = ("compiled", "observer-error", "stopped", "keras", "not-probed", "not-captured")

@@ -439,3 +439,25 @@ def test_inputs_that_are_not_dense_are_no_error(observed: Observing) -> None:
                 net(torch.eye(6).to_sparse_csr()).square().sum().backward()
             optimizer.step()
     assert run.recording.steps == 3
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_has_no_shape(observed: Observing) -> None:
+    class Ragged(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(torch.cat(x.unbind()))
+
+    with observed() as run:
+        net = Ragged()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for i in range(6):
+            net(
+                torch.nested.nested_tensor([torch.randn(2, 3), torch.randn(3 + i, 3)])
+            ).sum().backward()
+            optimizer.step()
+    assert not run.recording.events_of("observer-error")
+    assert (run.recording.steps, run.recording.layers[0].updates) == (6, 6)

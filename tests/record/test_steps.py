@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from normscope.diagnosis import coverage
 from record.conftest import Observing
 from record.loops import Net, batch, evaluate, only_span, sgd, single, spans, train
 
@@ -202,6 +203,9 @@ def test_observing_ends_after_so_many_steps(observed: Observing) -> None:
     assert [s.kind for s in r.spans] == ["training"]
     assert r.layers[1].updates == 3
     assert not torch.equal(seen, net.last.running_mean)
+    assert [e.step for e in r.events_of("stopped")] == [3]
+    [note] = coverage(r).notes
+    assert note == "stopped: observing ended after step 3, as was asked for; nothing later is known"
 
 
 def test_closures_of_lbfgs_count_once(observed: Observing) -> None:

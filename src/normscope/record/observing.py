@@ -56,6 +56,13 @@ class Observing:
         if self.cell[0] is self:
             self.cell[0] = None
 
+    def told_to_stop(self, step: int) -> None:
+        """Observing ends in the middle of the run, because it was asked to."""
+        self.event(
+            "stopped",
+            detail=f"observing ended after step {step}, as was asked for; nothing later is known",
+        )
+
     def fail(self, error: BaseException) -> None:
         """Become inert after an error of our own, and say so."""
         self.cell[0] = None

@@ -144,7 +144,7 @@ class Event(msgspec.Struct, kw_only=True):
 
     kinds: `crash` (the script ended with an exception; `detail` is its last line),
     `single-value` (batch norm refused one value per channel), `nonfinite` (running statistics;
-    `detail` names buffer and channel), `compiled`, `observer-error` (ours; observing stopped),
+    `detail` names buffer and channel), `compiled`, `observer-error` (ours; observing stopped), `stopped` (observing, as was asked for),
     `compiled-loop` (the steps of Keras' `fit` are compiled), `not-compiled` (they treat a layer as `detail` says, `trained` or
     `frozen`, while its `trainable` was changed since), `not-probed`, `keras`, `traced` (by TorchScript, with norms in training mode).
     """

@@ -108,6 +108,7 @@ class Steps:
         observer.books.measure(lambda: self._measure(optimizer))
         observer.books.flush_when_due()
         if observer.limit is not None and self.count >= observer.limit:
+            observer.told_to_stop(self.count)
             observer.stop()
 
     def _measure(self, optimizer: Any) -> None:

@@ -52,6 +52,7 @@ class AfterStep:
         books.charge(perf_counter() - began)
         observer.routine.look()
         if observer.limit is not None and count >= observer.limit:
+            observer.told_to_stop(count)
             observer.stop()
 
     @guarded

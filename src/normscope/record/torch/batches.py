@@ -134,6 +134,8 @@ def _copy(value: Any, tensors: list[torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
         if type(value) not in (torch.Tensor, torch.nn.Parameter):
             raise NotKeepableError(f"its inputs hold a {type(value).__name__}")
+        if value.is_nested:
+            raise NotKeepableError("its inputs hold a nested tensor, which has no sample dimension")
         copied = value.detach().to("cpu", copy=True)
         tensors.append(copied)
         return copied

@@ -61,7 +61,9 @@ class Routine:
         """A forward that is recorded in full begins; `frame` is the one that called the module."""
         self.forwards += 1
         self.latest = forward
-        shape = args[0].shape if args and type(args[0]) is Tensor else None
+        # A nested tensor has no shape.
+        plain = args and type(args[0]) is Tensor and not args[0].is_nested
+        shape = args[0].shape if plain else None
         self._seen = frame.f_code, frame.f_lasti, shape
 
     def learn(self, optimizer: Any) -> None:

@@ -44,7 +44,7 @@ def slow_running_average(recording: Recording) -> Iterator[Finding]:
 
     ## Known limits
     An error only where the gap probe measured a loss; where it measured none, an info. Evaluations early in a run that goes on
-    long enough give an info, and so do runs that were cut short and short runs that never evaluate. Statistics that
+    long enough give an info, and so do runs that were cut short or not observed to their end, and short runs that never evaluate. Statistics that
     came from a checkpoint are not judged: their initial value is data.
 
     ## References
@@ -112,6 +112,7 @@ class Remainder:
         tuple[int, float, float] | None
     )  # of the first evaluation after an update: step, weight, updates
     last: tuple[int, float, float] | None
+    to_the_end: bool = True  # it was observed to the end of the run
 
     @property
     def settled(self) -> bool:
@@ -132,7 +133,7 @@ class Remainder:
     @property
     def moment(self) -> tuple[str, int]:
         if self._told is None:
-            return "At the end", self.steps
+            return "At the end" if self.to_the_end else "When observing ended", self.steps
         return (
             "At the first evaluation" if self.settled else "At the last evaluation"
         ), self._told[0]
@@ -145,7 +146,7 @@ def judge(recording: Recording, left: Remainder) -> Severity | None:
     cost = thresholds.staleness(gap) if gap else None
     if cost in ("error", "warning"):
         return "error"
-    if (gap and cost is None) or not recording.status.startswith("exit"):
+    if (gap and cost is None) or not left.to_the_end:
         return "info"
     return "warning" if left.last or left.steps >= LONG else "info"
 
@@ -176,6 +177,7 @@ def remainder(recording: Recording, layer: Layer) -> Remainder | None:
         updates,
         seen[0] if seen else None,
         seen[-1] if seen else None,
+        recording.status.startswith("exit") and not recording.events_of("stopped"),
     )
 
 
@@ -263,6 +265,11 @@ CASES = (
     Healthy(
         "interrupted early",
         story="layer a; train a x10; infer a mode=eval; end signal 2",
+        at_most="info",
+    ),
+    Healthy(
+        "not observed to its end",
+        story="layer a; train a x10; infer a mode=eval; event stopped step=10",
         at_most="info",
     ),
     Healthy("few steps, never evaluated", story="layer a; train a x5", at_most="info"),
