@@ -54,9 +54,15 @@ def run_and_diagnose(command: Sequence[str], config: Config) -> int:
                 f"normscope: the recording {settings.record} could not be diagnosed "
                 f"({type(error).__name__}: {error}). This is a fault of normscope; please report it.\n"
             )
-    except (OSError, SystemExit):
-        # Our own words cannot be written, as in `2>&1 | head`, after which Rich would exit: nor can this be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    except (OSError, SystemExit) as problem:
+        try:
+            sys.stderr.write(
+                f"normscope: the report broke off ({problem}); the recording is {settings.record}\n"
+            )
+            sys.stderr.flush()
+        except OSError:
+            # Nobody reads our own words, as in `2>&1 | head`, after which Rich would exit: nor can this be said.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     return 1 if hit else _as(ended)
 
 
