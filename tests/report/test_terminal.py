@@ -9,6 +9,7 @@ from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
 from normscope.diagnosis import Coverage, Diagnosis
+from normscope.record.recording import Cost
 from normscope.report.terminal import render
 from report import diagnoses
 
@@ -80,6 +81,15 @@ def test_an_acquittal_without_the_gap_says_so() -> None:
     bare = diagnoses.healthy()
     bare.recording.measurements.clear()
     assert "gap was not measured" in " ".join(text(bare).split())
+
+
+def test_a_loop_of_milliseconds_has_no_share() -> None:
+    """189 % would alarm, and 0 % would be wrong, where the first steps are all there is."""
+    diagnosis = diagnoses.failing()
+    diagnosis.recording.cost = Cost(observing=0.0123, loop=0.0188)
+    said = " ".join(text(diagnosis).split())
+    assert "observing took 0.0123 s of a training loop of 0.0188 s; the first steps cost" in said
+    assert "budget" not in said
 
 
 def test_an_ascii_terminal_gets_spelt_signs() -> None:

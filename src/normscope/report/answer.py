@@ -11,6 +11,9 @@ from normscope.record.recording import CHECKED, Recording
 from normscope.record.roles import roles
 from normscope.report.wording import count, number, percent, plain, shortened, some, with_noise
 
+SHORT = (
+    1.0  # seconds of a loop whose share would say little: most of what is done in it is done once
+)
 STATUS = {
     "failing": "failing",
     "suspect": "suspect",
@@ -169,7 +172,10 @@ def cost(recording: Recording) -> str:
         return f"asking took {number(spent.probing)} s." if spent.probing else ""
     if spent.loop <= 0:
         return "not measured: no training loop was seen."
-    sentence = f"observing took {percent(spent.overhead)} of the training loop (budget {percent(spent.budget)})"
+    if spent.loop - spent.observing < SHORT:
+        sentence = f"observing took {number(spent.observing)} s of a training loop of {number(spent.loop)} s; the first steps cost most"
+    else:
+        sentence = f"observing took {percent(spent.overhead)} of the training loop (budget {percent(spent.budget)})"
     once = [
         f"{number(seconds)} s {what}"
         for seconds, what in ((spent.startup, "to start"), (spent.probing, "to measure at the end"))
