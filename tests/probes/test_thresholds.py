@@ -48,6 +48,7 @@ def test_staleness_by_decisions(errors, severity):
 def test_blame_begins_where_three_points_are_exceeded_by_more_than_the_noise(noise, severity):
     lost = gap(0.3, 0.3, 0.36, errors=(0.10, 0.10, 0.135), error_noise=noise)
     assert thresholds.staleness(lost) == severity
+    assert thresholds.staleness(lost, foreign=True) == "warning"
 
 
 def test_decisions_speak_where_a_heavy_tailed_loss_is_noise():

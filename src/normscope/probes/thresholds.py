@@ -19,12 +19,15 @@ FULL_CONFIDENCE = (
 )
 
 
-def staleness(gap: Gap) -> Severity | None:
-    """How much the running statistics cost against recomputed ones (C − B); None: nothing that counts."""
+def staleness(gap: Gap, *, foreign: bool = False) -> Severity | None:
+    """How much the running statistics cost against recomputed ones (C − B); None: nothing that counts.
+
+    `foreign`: they are known to be other weights' than the model runs with, so that a loss is no chance of healthy averages.
+    """
     if gap.measure == "output":
         return _for(gap, _output(gap.stale))
     lost = gap.stale_error or _lost(gap, gap.error_running, gap.error_population)
-    return _for(gap, _judge(gap, gap.stale, lost, points=0.5 * POINT))
+    return _for(gap, _judge(gap, gap.stale, lost, points=0.5 * POINT, foreign=foreign))
 
 
 def inconsistency(gap: Gap) -> Severity | None:
@@ -134,12 +137,14 @@ def _lost(gap: Gap, worse: float | None, better: float | None) -> Reading | None
     return Reading(worse - better, error_noise(worse, better, gap.samples))
 
 
-def _judge(gap: Gap, rise: Reading, lost: Reading | None, *, points: float) -> Severity | None:
+def _judge(
+    gap: Gap, rise: Reading, lost: Reading | None, *, points: float, foreign: bool = False
+) -> Severity | None:
     """By decisions where they are known, for a heavy-tailed loss may hide in its noise what every decision shows."""
     if gap.measure == "error":
-        return _error_rate(rise, points) if significant(rise) else None
+        return _error_rate(rise, points, foreign=foreign) if significant(rise) else None
     if lost and significant(lost) and lost.value > points and not rise.value < -3 * rise.noise:
-        return _error_rate(lost, points)
+        return _error_rate(lost, points, foreign=foreign)
     if not significant(rise):
         return None
     if lost is None or _drowned(lost, gap.samples):
@@ -162,14 +167,15 @@ def significant(difference: Reading) -> bool:
     return difference.value > 3 * difference.noise
 
 
-def _error_rate(rise: Reading, points: float) -> Severity | None:
+def _error_rate(rise: Reading, points: float, *, foreign: bool) -> Severity | None:
     """By the share of decisions lost. Healthy scripts with batches of 16 to 64 lost up to 3.3 ± 0.7 points by chance
-    (running averages of the latest batches are noisy themselves), so blame begins where 3 are exceeded by more than the noise."""
+    (running averages of the latest batches are noisy themselves), so blame begins where 3 are exceeded by more than the noise; with 3 where the statistics are `foreign`."""
     if rise.value <= points:
         return None
     if rise.value >= 5 * POINT:
         return "error"
-    return "warning" if rise.value - rise.noise >= 3 * POINT else "info"
+    margin = 0.0 if foreign else rise.noise
+    return "warning" if rise.value - margin >= 3 * POINT else "info"
 
 
 def _loss(gap: Gap, rise: float) -> Severity | None:

@@ -80,7 +80,7 @@ def family(recording: Recording, model: Model) -> list[Model]:
 
 
 def _of_stand_ins(model: Model, gap: Gap) -> Iterator[Finding]:
-    severity = thresholds.staleness(gap)
+    severity = thresholds.staleness(gap, foreign=True)
     if severity is None or severity == "info":
         return
     yield Finding(
@@ -110,7 +110,13 @@ def _of_copy(
     if first < last and model.parameters_changed is False:
         return  # a teacher that stays as it is
     initial = all(x.fresh_at_end for x in kept)
-    severity = _capped(thresholds.staleness(gap), gap) if gap else "error" if initial else None
+    severity = (
+        _capped(thresholds.staleness(gap, foreign=True), gap)
+        if gap
+        else "error"
+        if initial
+        else None
+    )
     if severity is None or severity == "info" or (excused and not initial):
         return
     which = "still mean 0 and variance 1" if initial else "those of other weights"
