@@ -43,7 +43,23 @@ def test_inputs_targets_and_loss(observed: Observing) -> None:
         assert torch.equal(b.target, y)
         assert (b.samples, b.size) == (16, 16 * 4 * 4)
         assert (b.loss, b.direct, b.output) == ("cross_entropy", True, 0)
-        assert b.loss_kwargs == {"label_smoothing": 0.1}
+        assert b.loss_kwargs == {"weight": None, "ignore_index": -100, "label_smoothing": 0.1}
+
+
+def test_an_option_of_a_loss_that_has_no_name_where_it_is_given(observed: Observing) -> None:
+    weight = torch.tensor([1.0, 2.0, 3.0])
+    with observed() as run:
+        net = single()
+        optimizer = sgd(net)
+        for _ in range(3):
+            x, y = batch()
+            optimizer.zero_grad()
+            F.cross_entropy(net(x), y, weight).backward()
+            optimizer.step()
+    weight.zero_()  # as a mask that is filled anew for each batch
+    for b in kept(run):
+        assert b.direct
+        assert b.loss_kwargs["weight"].tolist() == [1.0, 2.0, 3.0]
 
 
 def test_inputs_are_copied_before_the_model_edits_them(observed: Observing) -> None:
@@ -76,7 +92,8 @@ def test_a_loss_module_that_passes_its_options_by_place(
         sgd(net).step()
     [b] = kept(run)
     assert b.loss == "binary_cross_entropy_with_logits"
-    assert b.direct == (loss.weight is None)  # a weight without its name cannot be given again
+    assert b.direct
+    assert (b.loss_kwargs["weight"] is None) == (loss.weight is None)
 
 
 def test_a_loss_on_something_computed_from_the_output(observed: Observing) -> None:

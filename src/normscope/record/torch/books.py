@@ -14,7 +14,9 @@ from normscope.record.recording import Event
 if TYPE_CHECKING:
     from normscope.record.torch.observer import Observer
 
-FLUSH_EVERY = 0.5  # seconds
+FLUSH_EVERY = 0.5  # seconds, early;
+RARER = 1 / 8  # of the time that the loop took, later: a flush takes up to a millisecond;
+RAREST = 5.0  # and seconds
 
 
 class Books:
@@ -24,7 +26,7 @@ class Books:
         self.observer = observer
         self.measured = 0.0  # seconds of the current entry that are a measurement
         self._events = 0
-        self._flushed = perf_counter()
+        self._due = perf_counter() + FLUSH_EVERY
 
     def event(self, kind: str, **facts: Any) -> None:
         self.put_event(Event(kind=kind, step=self.observer.steps.count, **facts))
@@ -56,9 +58,10 @@ class Books:
     def flush_when_due(self) -> bool:
         """Whether it was."""
         now = perf_counter()
-        due = now - self._flushed >= FLUSH_EVERY
+        due = now >= self._due
         if due:
-            self._flushed = now
+            wait = max(FLUSH_EVERY, min(RARER * self.observer.schedule.loop, RAREST))
+            self._due = now + wait
             self.flush()
         return due
 

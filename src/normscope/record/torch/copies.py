@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +37,17 @@ class Copies:
         return kept.next_due(root)
 
     @guarded
-    def take(self, template: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Before a forward like `template`, which may change its input in place."""
-        observer, root, step = self.observer, template.root, self.observer.count
-        observer.copy_at = math.inf
+    def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before a counted forward, which may change its input in place."""
+        observer, step, template = (
+            self.observer,
+            self.observer.count,
+            self.observer.routine.template,
+        )
+        observer.copy = False
+        if template is None:
+            return
+        root = template.root
         began = perf_counter()
         batch = observer.kept.copy(root, args, kwargs, step)
         if batch is not None:

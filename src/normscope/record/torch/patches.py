@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial, update_wrapper
+from inspect import signature
 from types import ModuleType
 from typing import Any
 
@@ -56,6 +57,14 @@ if not compiling() and (observer := live[0]) is not None and not observer.quiet:
         call, input, running_mean, running_var, weight, bias, training, momentum, eps
     )
 """
+# `{options}`: everything after the first two, by its name.
+LOSS = """
+if (
+    not compiling() and (observer := live[0]) is not None
+    and (not observer.open or observer.copying)
+):
+    observer.losses.loss({name!r}, input, target, (), dict({options}))
+"""
 DECISIONS = ("argmax", "max", "topk")  # a class decision, when they meet a model's output
 THRESHOLDS = ("__gt__", "__ge__", "__lt__", "__le__", "gt", "ge", "lt", "le")
 _taught: list[bool] = []
@@ -77,7 +86,8 @@ def install() -> None:
         _patch(F, name, partial(_other_norm, kind=name.removesuffix("_norm")))
     _patch(nn.Module, "load_state_dict", load_state_dict)
     for name in LOSSES:
-        _patch(F, name, partial(_loss, name=name))
+        question = LOSS.format(name=name, options=_options(getattr(F, name)))
+        _patch(F, name, partial(asking, question=question, otherwise=partial(_loss, name=name)))
     for name in DECISIONS:
         _patch(torch.Tensor, name, _decision, key=f"Tensor.{name}")
         _patch(torch, name, _decision)
@@ -147,6 +157,11 @@ def _other_norm(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
         return out
 
     return norm
+
+
+def _options(loss: Callable[..., Any]) -> str:
+    """`a=a, b=b` for all that a loss function takes beside input and target."""
+    return ", ".join(f"{name}={name}" for name in list(signature(loss).parameters)[2:])
 
 
 def _loss(original: Callable[..., Any], name: str) -> Callable[..., Any]:

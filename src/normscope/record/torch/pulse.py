@@ -7,7 +7,6 @@ asks lies in one small object of fixed layout, and not in attributes of the part
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,11 +16,11 @@ class Pulse:
 
     __slots__ = (
         "call",  # what runs each module call from outside any module
-        "copy_at",  # the next counted forward from that step on has its input copied
+        "copy",  # the next counted forward has its input copied
         "copying",  # that of the open one was
         "count",  # steps
         "counted",  # those of them that the recording does not hold yet
-        "full_at",  # the next forward from that step on is recorded in full
+        "full",  # the next forward is recorded in full
         "inside",  # an outermost module call runs
         "look_at",  # the step after which to look up again
         "open",  # a counted forward waits for its backward and step
@@ -34,7 +33,6 @@ class Pulse:
     def __init__(self) -> None:
         self.call: Callable[..., Any]  # set once there is one
         self.count = self.counted = self.look_at = self.sample_at = 0
-        self.full_at: float = math.inf
-        self.copy_at: float = math.inf
+        self.full = self.copy = False
         self.inside = self.quiet = self.open = self.used = self.copying = False
         self.stepping: list[int] = []

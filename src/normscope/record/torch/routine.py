@@ -4,25 +4,23 @@
 Book-keeping in Python costs some fifty microseconds a step, which is too much of a step that takes a millisecond.
 After a few steps that each were one training forward of one model, one backward and one optimizer step, all with the same
 pattern, the next forward is taken for another one of these if everything that can be seen from outside agrees: the module,
-the calling line, mode, momentum and trainability of every norm layer, gradients being on, the shape of the input. Whatever differs is
+the calling line, mode, momentum and trainability of every norm layer, gradients being on, the shape of the input (see `counting`). Whatever differs is
 recorded in full, and a forward that no backward followed is put right as inference.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from sys import _getframe
 from time import perf_counter
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import ref as ref_to
 
-from torch import Tensor, is_grad_enabled, nn
+from torch import Tensor, nn
 
 from normscope.record.recording import Span
 from normscope.record.schedule import spaced
 from normscope.record.timeline import Forward
+from normscope.record.torch.counting import counting
 from normscope.record.torch.loop import Loop
 
 if TYPE_CHECKING:
@@ -30,8 +28,12 @@ if TYPE_CHECKING:
 
 LEARNED = 4  # equal steps in a row
 COUNTED = 1e-5  # seconds that a counted step is charged with; measured: 6 to 9 µs
-PAUSE = 5e-2  # seconds between two looks at the purse
-MOST_STEPS = 64  # between two looks, however short they are
+PAUSE = 5e-2  # seconds between two looks at the purse, or MOST_STEPS, however short they are;
+MOST_STEPS = 64
+LATER = (
+    1 / 256
+)  # of all steps later: an eighth of what lies between two readings by then (see `spaced`);
+LONGEST = 0.5  # and seconds, so that what is known is written in time
 SPACING = 4  # a step is recorded in full after a quarter of the steps before it, whatever it costs: sixteen of the first 300
 
 
@@ -52,8 +54,9 @@ class Routine:
         self._streak = 0
         self._span: Span | None = None
         self._seen: tuple[Any, ...] = (None, 0, None)  # caller, its instruction, shape of the input
-        self._template: Forward | None = None
+        self.template: Forward | None = None  # what each of its forwards does
         self.loop = Loop()
+        self.call = counting(observer, self.loop)
 
     # ---- learning -------------------------------------------------------------------------------
 
@@ -90,11 +93,11 @@ class Routine:
         # A loop that was known may go on in another way: with other momenta, or other sizes.
         loop = self.loop
         here = (loop.code, loop.instruction, loop.shape)
-        known = self._template.span if self.active and self._template is not None else None
+        known = self.template.span if self.active and self.template is not None else None
         if forward.span is not known or self._seen != here:
             self.active = True
             self.observer.call = self.call
-            self._template = forward
+            self.template = forward
             loop.module, loop.training = ref_to(module), forward.training
             loop.code, loop.instruction, loop.shape = self._seen
             loop.given, loop.same = forward.root.given[True], forward.same_input
@@ -103,72 +106,9 @@ class Routine:
 
     # ---- counting -------------------------------------------------------------------------------
 
-    def call(
-        self,
-        original: Callable[..., Any],
-        module: nn.Module,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Run a call from outside any module: count it if it is one more of the same, else have it recorded.
-
-        This runs with cold caches between two kernels of each step, so that it is one function and looks at little.
-        """
-        observer, loop, frame = self.observer, self.loop, _getframe(2)
-        try:
-            x = args[0] if args else None
-            known = (
-                frame.f_lasti == loop.instruction
-                and frame.f_code is loop.code
-                and observer.count < observer.full_at
-                and not observer.open
-                and module is loop.module()
-                and module.training is loop.training
-                and type(x) is Tensor
-                and x.shape == loop.shape
-                and (loop.given.ref() is x) is loop.same
-                and is_grad_enabled()
-            )
-            if known:
-                for ref, training, momentum, trainable in loop.norms:
-                    if (norm := ref()) is None:
-                        known = False
-                        break
-                    facts = norm.__dict__
-                    scale = facts["_parameters"].get("weight")
-                    if (
-                        facts["training"] is not training
-                        or facts.get("momentum") != momentum
-                        or (scale is None or scale.requires_grad) is not trainable
-                    ):
-                        known = False
-                        break
-            if known:
-                given = loop.given
-                given.ref, given.content, given.step = ref_to(x), None, observer.count
-        except Exception as error:  # noqa: BLE001
-            observer.fail(error)
-            return original(module, *args, **kwargs)
-        if not known:
-            return observer.forwards.run(original, module, args, kwargs, frame)
-        observer.open, observer.used = True, False
-        if copied := observer.count >= observer.copy_at:
-            observer.copies.take(self._template, args, kwargs)
-        observer.inside = observer.quiet = True
-        try:
-            out = original(module, *args, **kwargs)
-        except BaseException:
-            observer.open = observer.copying = False
-            raise
-        finally:
-            observer.inside = observer.quiet = False
-        if copied:
-            observer.copies.ran(out)
-        return out
-
     def record_next(self) -> None:
         """The next step is to be recorded in full: what went before it may matter."""
-        self.observer.full_at = 0
+        self.observer.full = True
 
     def look(self) -> None:
         """After a step: whether the purse affords another step in full, and when to look again.
@@ -177,7 +117,7 @@ class Routine:
         """
         observer, now = self.observer, perf_counter()
         observer.copies.done(used=True)
-        if not self.active or self._template is None:
+        if not self.active or self.template is None:
             return
         self._charge()
         count = observer.count
@@ -186,14 +126,16 @@ class Routine:
         )
         if wanted or (count >= self._surely and observer.schedule.budget > 0):
             wanted, self._surely = True, count + max(1, count // SPACING)
-        observer.full_at = 0 if wanted else math.inf
-        observer.copy_at = copy_at = observer.copies.next(self._template, count)
+        observer.full = wanted
+        copy_at = observer.copies.next(self.template, count)
+        observer.copy = count >= copy_at
         before, then = self._looked
         self._looked = (count, now)
-        steps = 1
+        steps = 1.0
         if count > before and not observer.polling.due(count, peek=True):
-            steps = int(PAUSE * (count - before) / max(now - then, 1e-9))
-        look_at = min(count + min(max(steps, 1), MOST_STEPS), observer.after_step.facts_at)
+            step = max(now - then, 1e-9) / (count - before)  # in seconds
+            steps = max(1.0, min(PAUSE / step, MOST_STEPS), min(LATER * count, LONGEST / step))
+        look_at = min(count + int(steps), observer.after_step.facts_at)
         look_at = int(min(look_at, max(copy_at, count + 1)))  # `copy_at` may be infinite
         look_at = min(look_at, self._surely) if self._surely > count else look_at
         observer.look_at = look_at if observer.limit is None else min(look_at, observer.limit)
@@ -206,12 +148,12 @@ class Routine:
 
     def foreign(self, root: Any) -> bool:
         """Whether `root` is another model than the loop's."""
-        return self._template is None or root is not self._template.root
+        return self.template is None or root is not self.template.root
 
     def settle(self) -> None:
         """Write counted steps into the recording, as if each had been recorded in full."""
         self._charge()
-        observer, template = self.observer, self._template
+        observer, template = self.observer, self.template
         n, observer.counted, self._charged = observer.counted, 0, 0
         self._streak = 0 if n else self._streak
         if not n or template is None:
@@ -230,8 +172,8 @@ class Routine:
         self.settle()
         observer = self.observer
         observer.copies.done(used=observer.used)
-        if observer.open and self._template is not None:
-            t = self._template
+        if observer.open and self.template is not None:
+            t = self.template
             forward = Forward(t.root, t.training, observer.count, observer.activity, t.site)
             forward.calls = list(t.calls)
             if observer.used:

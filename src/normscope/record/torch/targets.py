@@ -74,9 +74,18 @@ def note_target(
         return
     outputs = [ref() for ref in forward.root.last_outputs]
     direct = [i for i, t in enumerate(outputs) if t is x]
-    kept.target = target.detach().to("cpu", copy=True)
+    kept.target = _on_host(target)
     kept.loss = name
     # Without its name a positional option cannot be given again; None, as torch's own modules pass it, is none.
     plain = all(a is None for a in args)
     kept.direct, kept.output = bool(direct) and plain, direct[0] if direct else 0
-    kept.loss_kwargs = {k: v for k, v in kwargs.items() if k not in REDUCTIONS}
+    kept.loss_kwargs = {
+        k: _on_host(v) if isinstance(v, torch.Tensor) else v
+        for k, v in kwargs.items()
+        if k not in REDUCTIONS
+    }
+
+
+def _on_host(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy: the script may write to its own, and a device's memory is its own too."""
+    return tensor.detach().to("cpu", copy=True)
