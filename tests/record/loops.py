@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -76,3 +77,16 @@ def calls_in(recording: Recording, span: Span) -> tuple[Call, ...]:
 def line_at(site: Site | None) -> str:
     """The source line that a site names."""
     return "" if site is None else linecache.getline(site.file, site.line).strip()
+
+
+def told(r: Recording) -> dict[str, Any]:
+    """All that does not depend on when something was measured."""
+    return {
+        "steps": r.steps,
+        "optimizers": r.optimizers,
+        "models": r.models,
+        "layers": r.layers,
+        "patterns": r.patterns,
+        "spans": r.spans,
+        "events": [(e.kind, e.step, e.layer) for e in r.events],
+    }

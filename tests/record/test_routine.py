@@ -12,11 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from normscope.record.recording import Recording
 from normscope.record.torch.batches import FEW
 from normscope.record.torch.routine import Routine
 from record.conftest import Observed, Observing
-from record.loops import Net, batch, evaluate, sgd, single, train
+from record.loops import Net, batch, evaluate, sgd, single, told, train
 
 
 def steady_with_evaluations() -> None:
@@ -267,19 +266,6 @@ SCRIPTS: list[Callable[[], None]] = [
     updates_by_hand_from_the_middle,
     ends_in_an_unused_forward,
 ]
-
-
-def told(r: Recording) -> dict[str, Any]:
-    """All that does not depend on when something was measured."""
-    return {
-        "steps": r.steps,
-        "optimizers": r.optimizers,
-        "models": r.models,
-        "layers": r.layers,
-        "patterns": r.patterns,
-        "spans": r.spans,
-        "events": [(e.kind, e.step, e.layer) for e in r.events],
-    }
 
 
 def noting(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -1,15 +1,22 @@
 # pyright: basic
-"""A training loop that is known: what each of its forwards looks like from outside."""
+"""A loop that is known: what each of its forwards looks like from outside."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import ref as ref_to
 
 from torch import Size, nn
 
 from normscope.record.torch.given import Given, nothing
+
+if TYPE_CHECKING:
+    from normscope.record.torch.roots import Root
+
+# Of a norm layer: a reference, its mode, its momentum, and whether its scale learns.
+Traits = tuple[Callable[[], nn.Module | None], bool, Any, bool]
 
 
 class Loop:
@@ -20,7 +27,7 @@ class Loop:
         "given",  # the model's latest input
         "instruction",  # of `code`, at which it calls
         "module",  # a reference to the model
-        "norms",  # reference, mode, momentum, and whether the scale learns, of each of its norm layers
+        "norms",  # traits of its norm layers
         "same",  # it gets one tensor each time
         "shape",  # of the input
         "training",  # the model's mode
@@ -34,4 +41,26 @@ class Loop:
         self.shape: Size | None = None
         self.given = Given()
         self.same = False
-        self.norms: list[tuple[Callable[[], nn.Module | None], bool, Any, bool]] = []
+        self.norms: list[Traits] = []
+
+
+def traits(root: Root) -> list[Traits]:
+    """What a script may change about each norm layer in the middle of a run."""
+    norms = [m for x in root.layers if (m := x.module) is not None]
+    return [(ref_to(m), m.training, m.__dict__.get("momentum"), _learns(m)) for m in norms]
+
+
+def alike(norms: list[Traits]) -> bool:
+    """Whether every norm layer is still as it was."""
+    return all(
+        (norm := reference()) is not None
+        and norm.__dict__["training"] is training
+        and norm.__dict__.get("momentum") == momentum
+        and _learns(norm) is trainable
+        for reference, training, momentum, trainable in norms
+    )
+
+
+def _learns(norm: nn.Module) -> bool:
+    scale = norm._parameters.get("weight")
+    return scale is None or scale.requires_grad

@@ -35,7 +35,7 @@ class Losses:
                 observer.calls.current.scored = True
             return
         if not torch.is_grad_enabled():
-            targets.note_score(x, observer.registry.roots, observer.activity)
+            targets.note_score(x, observer.registry.roots, observer.moment)
         forward, self.awaiting = self.awaiting, None
         if forward is not None and forward.kept is not None and x.requires_grad:
             targets.note_target(forward, name, x, target, args, kwargs)
@@ -45,7 +45,7 @@ class Losses:
         """A class is chosen from a tensor: the output of an inference forward is being scored."""
         observer = self.observer
         if type(x) in PLAIN and not observer.backwards.running:
-            targets.note_score(x, observer.registry.roots, observer.activity)
+            targets.note_score(x, observer.registry.roots, observer.moment)
 
     @guarded
     def threshold(self, x: Any, other: Any) -> None:
@@ -55,7 +55,7 @@ class Losses:
         if type(x) in PLAIN and single and not observer.backwards.running:
             positive = isinstance(other, (int, float)) and other > 0
             targets.note_score(
-                x, observer.registry.roots, observer.activity, threshold=True, positive=positive
+                x, observer.registry.roots, observer.moment, threshold=True, positive=positive
             )
 
     @guarded

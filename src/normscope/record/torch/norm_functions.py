@@ -71,7 +71,7 @@ class NormFunctions:
             if observer.inside:
                 return  # inside a call that is not recorded
             observer.schedule.begin()
-            observer.calls.open_stray(observer.steps.count, observer.activity)
+            observer.calls.open_stray(observer.steps.count, observer.moment)
         observer.calls.batch_norm(
             x, stored, weight, training, momentum, eps, recomputing=recomputing
         )

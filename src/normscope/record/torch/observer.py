@@ -31,6 +31,7 @@ from normscope.record.torch.capturing import GraphCapture
 from normscope.record.torch.checkpoints import Checkpoints
 from normscope.record.torch.copies import Copies
 from normscope.record.torch.gradients import GradientSeries
+from normscope.record.torch.inferences import Inferences
 from normscope.record.torch.losses import Losses
 from normscope.record.torch.norm_functions import NormFunctions
 from normscope.record.torch.outermost import Outermost
@@ -84,6 +85,7 @@ class Observer(Pulse, Observing):
         self.registry.on_called.append(self.places.function)
         # Who is called, by what the script does.
         self.forwards = Outermost(self)
+        self.inferences = Inferences(self)
         self.graph = GraphCapture(self)
         self.traces = Traces(self)
         self.checkpoints = Checkpoints(self)
@@ -94,6 +96,11 @@ class Observer(Pulse, Observing):
         # Every module call from outside any module comes here: see `Routine` for the other entry.
         self.call = self.forwards.run
         self.calls = NormCalls(self.registry, store, self.backwards.reached, self.per_call)
+
+    @property
+    def moment(self) -> int:
+        """`activity`, with what counted steps will have added once they are settled."""
+        return self.activity + 2 * self.counted + self.used
 
     def stop(self) -> None:
         """Observe no more; everything seen so far is kept and can be diagnosed."""

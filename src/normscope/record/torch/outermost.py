@@ -44,6 +44,11 @@ class Outermost:
         observer, graph = self.observer, self.observer.graph
         if is_compiling():
             return original(module, *args, **kwargs)
+        frame = frame or sys._getframe(2)
+        if not torch.is_grad_enabled():
+            kind = observer.inferences.known(module, args, kwargs, frame)
+            if kind is not None:
+                return observer.inferences.run(kind, original, module, args, kwargs)
         if observer.backwards.running or self._is_no_root(module):
             return original(module, *args, **kwargs)  # recomputed by checkpointing; or a loss
         if (
@@ -56,7 +61,7 @@ class Outermost:
         root = self._root(module)
         if root is None:
             return original(module, *args, **kwargs)
-        forward = self._begin(root, module, args, kwargs, frame or sys._getframe(2))
+        forward = self._begin(root, module, args, kwargs, frame)
         capture = graph.begin(root, module, args, kwargs) if forward is not None else None
         observer.inside = True
         observer.calls.current = forward
@@ -73,7 +78,8 @@ class Outermost:
         if forward is not None and live.observer[0] is observer:
             if capturing:
                 graph.keep(capture, out)
-            self._end(forward, out)
+            self.end(forward, out)
+            observer.inferences.learn(forward)
         self._charge(spent + perf_counter() - began)
         return out
 
@@ -121,10 +127,7 @@ class Outermost:
     ) -> Forward | None:
         observer, routine, steps = self.observer, self.observer.routine, self.observer.steps
         observer.schedule.begin()
-        if routine.active:
-            if observer.open or (torch.is_grad_enabled() and routine.foreign(root)):
-                routine.leave()
-            routine.settle()
+        routine.meet(root)
         observer.norms.close_stray()
         steps.look_for_hand_written(root)
         if root.note_loan():
@@ -136,10 +139,11 @@ class Outermost:
         if root.record.site is None:
             root.record.site = site
             observer.store.put("model", root.record.id, root.record)
-        forward = Forward(root, module.training, steps.count, observer.activity, site)
+        forward = Forward(root, module.training, steps.count, observer.moment, site)
         observer.traces.fill(forward, module, args)
         observer.places.called(root, site, frame)
         routine.note(forward, args, frame)
+        observer.inferences.note(forward, module, args, kwargs, frame)
         observer.stand_ins.note(root, module)
         values = (*args, *kwargs.values())
         roles.note_input(forward, values)
@@ -164,7 +168,7 @@ class Outermost:
         observer.books.measured += perf_counter() - began
 
     @guarded
-    def _end(self, forward: Forward, out: Any) -> None:
+    def end(self, forward: Forward, out: Any) -> None:
         forward.ended = True
         observer, root = self.observer, forward.root
         tensors = [out] if type(out) is torch.Tensor else list(tensors_of(out))[:8]

@@ -15,13 +15,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import ref as ref_to
 
-from torch import Tensor, nn
+from torch import Tensor, is_grad_enabled
 
 from normscope.record.recording import Span
 from normscope.record.schedule import spaced
 from normscope.record.timeline import Forward
 from normscope.record.torch.counting import counting
-from normscope.record.torch.loop import Loop
+from normscope.record.torch.loop import Loop, traits
 
 if TYPE_CHECKING:
     from normscope.record.torch.observer import Observer
@@ -62,6 +62,8 @@ class Routine:
 
     def note(self, forward: Forward, args: tuple[Any, ...], frame: FrameType) -> None:
         """A forward that is recorded in full begins; `frame` is the one that called the module."""
+        if not is_grad_enabled():
+            return  # nothing is trained by it
         self.forwards += 1
         self.latest = forward
         # A nested tensor has no shape.
@@ -101,8 +103,7 @@ class Routine:
             loop.module, loop.training = ref_to(module), forward.training
             loop.code, loop.instruction, loop.shape = self._seen
             loop.given, loop.same = forward.root.given[True], forward.same_input
-            norms = [x.module for x in forward.root.layers]
-            loop.norms = [(ref_to(m), *_traits(m)) for m in norms if m is not None]
+            loop.norms = traits(forward.root)
 
     # ---- counting -------------------------------------------------------------------------------
 
@@ -146,6 +147,14 @@ class Routine:
         if n > 0:
             self.observer.schedule.charge(n * COUNTED)
 
+    def meet(self, root: Any) -> None:
+        """A forward of `root` begins that is not counted."""
+        if not self.active or (self.foreign(root) and not is_grad_enabled()):
+            return  # one of another model without gradients tells nothing of the loop
+        if self.observer.open or self.foreign(root):
+            self.leave()
+        self.settle()
+
     def foreign(self, root: Any) -> bool:
         """Whether `root` is another model than the loop's."""
         return self.template is None or root is not self.template.root
@@ -187,10 +196,3 @@ class Routine:
         observer.call = observer.forwards.run
         self._streak = 0
         self._span = None
-
-
-def _traits(norm: nn.Module) -> tuple[bool, Any, bool]:
-    """What a script may change about a norm layer in the middle of a run."""
-    scale = norm._parameters.get("weight")
-    learns = scale is None or scale.requires_grad
-    return norm.training, norm.__dict__.get("momentum"), learns

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 64 << 20
 SPEED = 1e9  # bytes a second that copying to the host makes at the least
 PARAMETERS, VALUES = 8, 64  # of a sample
-SURELY = 8  # after an eighth of the steps before it a state is kept whatever it costs
+SURELY = 8  # after an eighth of the steps before it an evaluation is looked at, and its state kept, whatever it costs
+LOOK = 2e-4  # seconds for a look, without the state: when the evaluation begins and when training goes on
 MOST = 2  # evaluations between two steps: of the raw weights and of an average
 
 
@@ -45,7 +46,8 @@ class StandIns:
         self.observer = observer
         self._evaluated: dict[int, list[Evaluated]] = {}
         self._found: dict[int, Evaluated] = {}
-        self._kept: dict[int, int] = {}  # by model, the step of the latest state that was kept
+        self._looked: dict[int, int] = {}  # by model, the step of the latest evaluation looked at
+        self._kept: dict[int, int] = {}  # and of the latest whose state was kept
 
     def note(self, root: Root, module: nn.Module) -> None:
         """Before an outermost forward of `module`."""
@@ -75,15 +77,18 @@ class StandIns:
             seen = []
         if len(seen) == MOST or (seen and seen[-1].key == key):
             return
-        began = perf_counter()
-        kept = self._kept.get(root.record.id, step)
-        surely = step == kept or step >= kept + max(1, kept // SURELY)
+        began, number = perf_counter(), root.record.id
+        surely = _surely(step, self._looked.get(number, step))
+        if not surely and not self.observer.schedule.affords(LOOK):
+            return  # a model that acts between any two steps
+        self._looked[number] = step
+        surely = _surely(step, self._kept.get(number, step))
         affords = surely or self.observer.schedule.affords(root.bytes / SPEED)
         keep = root.bytes <= MOST_BYTES and affords
         if keep:
-            self._kept[root.record.id] = step
+            self._kept[number] = step
         state = {k: v.detach().cpu().clone() for k, v in _held(module).items()} if keep else None
-        self._evaluated[root.record.id] = [*seen, Evaluated(step, key, _sample(module), state)]
+        self._evaluated[number] = [*seen, Evaluated(step, key, _sample(module), state)]
         self.observer.routine.record_next()
         self.observer.books.measured += perf_counter() - began
 
@@ -99,6 +104,10 @@ class StandIns:
                 root.record.stand_ins += 1
                 self._found[root.record.id] = evaluated
         self.observer.books.measured += perf_counter() - began
+
+
+def _surely(step: int, latest: int) -> bool:
+    return step == latest or step >= latest + max(1, latest // SURELY)
 
 
 def _held(module: nn.Module) -> dict[str, torch.Tensor]:
