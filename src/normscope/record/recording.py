@@ -83,7 +83,8 @@ class Model(msgspec.Struct, kw_only=True):
     restored_from: int | None = (
         None  # the trained model whose parameter values it had when first seen
     )
-    stand_ins: int = 0  # evaluations on other weights than those that training went on from
+    # Evaluations on other weights than those that training went on from, of the ones that were looked at.
+    stand_ins: int = 0
     feeds: tuple[int, ...] = ()  # models whose training forwards read its outputs
     compiled: bool = False  # then only buffers are observed
     unfollowed: int = 0  # batch norms of a training forward that ran past `torch.nn.functional`

@@ -130,6 +130,31 @@ def compiled_update():
     return (model, optimizer)
 
 
+LOSSES = [
+    lambda x, t: nn.MSELoss()(x, t) + F.l1_loss(x, t),
+    lambda x, t: F.smooth_l1_loss(x, t, beta=0.5) + nn.HuberLoss()(x, t),
+    lambda x, t: nn.CrossEntropyLoss(label_smoothing=0.1)(x, t.argmax(1)),
+    lambda x, t: F.nll_loss(x.log_softmax(1), t.argmax(1)),
+    lambda x, t: nn.BCEWithLogitsLoss()(x, t) + F.binary_cross_entropy(x.sigmoid(), t),
+    lambda x, t: nn.BatchNorm1d(3, affine=False, track_running_stats=False)(x).sum() + t.sum(),
+    lambda x, t: F.batch_norm(x, None, None, training=True).square().sum() + t.sum(),
+]
+
+
+def compiled_losses():
+    """Losses and modules that are made within a compiled function: the graph is the one that it is without us."""
+    x, target = torch.randn(8, 3, requires_grad=True), torch.rand(8, 3)
+
+    def backend(module, _):
+        print([getattr(node.target, "__name__", node.target) for node in module.graph.nodes])
+        return module.forward
+
+    for loss in LOSSES:
+        torch._dynamo.reset()
+        torch.compile(loss, backend=backend, fullgraph=True)(x, target).backward()
+    return (x.grad,)
+
+
 SCRIPTS = [
     eager_first,
     scripted,
@@ -139,4 +164,5 @@ SCRIPTS = [
     mapped,
     compiled,
     compiled_update,
+    compiled_losses,
 ]

@@ -26,8 +26,9 @@ def asking(
 
     Args:
         original: a function of Python, without a closure.
-        question: statements in which `live` is the cell of the live observer, `call` the original, and `compiling()`
+        question: statements in which `live` is the module that holds the live observer, `call` the original, and `compiling()`
             a constant for dynamo, so that no compiled graph depends on the rest. They use the original's parameters.
+            (Dynamo wraps all three before it asks, where a module is made within a compiled function; it can wrap these.)
         otherwise: wraps it.
     """
     try:
@@ -58,7 +59,7 @@ def _compiled(original: Any, question: str) -> Callable[..., Any]:
     space: dict[str, Any] = {}
     tree = ast.Module(_placed([maker], function, inside=False), [])
     exec(compile(tree, code.co_filename, "exec"), original.__globals__, space)
-    return space["make"](is_dynamo_compiling, live.observer, original)
+    return space["make"](is_dynamo_compiling, live, original)
 
 
 def names_read(question: str) -> set[str]:

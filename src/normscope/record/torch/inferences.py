@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from normscope.record.torch.observer import Observer
 
 LEARNED = 4  # forwards in a row that did the same
-AGAIN = (
-    4  # one is looked into after a quarter of those before it: some thirty in the first thousand
-)
+AGAIN = 4  # one is looked into after a quarter of those before it: thirty of the first thousand
 MOST = 256  # kinds; inputs of ever new shapes are looked into
 
 

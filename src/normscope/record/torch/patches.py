@@ -40,29 +40,31 @@ LOSSES = (
 )
 # Every module of every forward passes here, and every step there: see `asking`.
 CALLED = """
-if not compiling() and (observer := live[0]) is not None and not observer.inside:
+if not compiling() and (observer := live.observer[0]) is not None and not observer.inside:
     return observer.call(call, self, args, kwargs)
 """
 BACKWARD = """
-if not compiling() and (observer := live[0]) is not None:
+if not compiling() and (observer := live.observer[0]) is not None:
     if not observer.open:
         return observer.backwards.run(
             call, tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs
         )
     observer.used = True  # of a counted step: no more than this
 """
+# Dynamo takes the original as a whole: it would take ours to pieces.
 BATCH_NORM = """
-if not compiling() and (observer := live[0]) is not None and not observer.quiet:
+if compiling():
+    return call(input, running_mean, running_var, weight, bias, training, momentum, eps)
+if (observer := live.observer[0]) is not None and not observer.quiet:
     return observer.norms.run(
         call, input, running_mean, running_var, weight, bias, training, momentum, eps
     )
 """
 # `{options}`: everything after the first two, by its name.
 LOSS = """
-if (
-    not compiling() and (observer := live[0]) is not None
-    and (not observer.open or observer.copying)
-):
+if compiling():
+    return call(input, target, {options})
+if (observer := live.observer[0]) is not None and (not observer.open or observer.copying):
     observer.losses.loss({name!r}, input, target, (), dict({options}))
 """
 DECISIONS = ("argmax", "max", "topk")  # a class decision, when they meet a model's output
