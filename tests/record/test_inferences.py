@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from normscope.record.recording import Recording
+from normscope.record.torch import inferences
 from normscope.record.torch.inferences import Inferences
 from record.conftest import Observing
 from record.loops import Net, batch, evaluate, sgd, single, spans, told, train
@@ -135,6 +136,24 @@ def one_layer_of_it_does() -> None:
             net(batch()[0])
 
 
+def statistics_are_taken_away() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    train(net, optimizer, 6)
+    for i in range(30):
+        if i == 17:
+            net.last.running_mean = net.last.running_var = None
+        evaluate(net, 1)
+
+
+def copies_that_come_and_go() -> None:
+    net = Net()
+    optimizer = sgd(net)
+    for _ in range(4):
+        train(net, optimizer, 3)
+        evaluate(copy.deepcopy(net), 8)
+
+
 def exceptions_in_an_evaluation() -> None:
     class Picky(Net):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -237,6 +256,8 @@ KNOWN: list[Callable[[], None]] = [
     one_test_set_all_the_time,
     a_target_goes_into_training_mode,
     one_layer_of_it_does,
+    statistics_are_taken_away,
+    copies_that_come_and_go,
     exceptions_in_an_evaluation,
     a_line_that_is_also_mapped,
     gradients_from_within,
@@ -309,6 +330,18 @@ def test_a_loop_with_a_teacher_is_counted(observed: Observing) -> None:
         assert run.observer.routine.active
     assert [s.forwards for s in spans(run.recording, "training")] == [40]
     assert [s.forwards for s in spans(run.recording, "inference", model=1)] == [40]
+
+
+def test_old_kinds_make_room(
+    observed: Observing, monkeypatch: pytest.MonkeyPatch, known: list[int]
+) -> None:
+    monkeypatch.setattr(inferences, "MOST", 2)
+    with observed():
+        train(net := Net(), sgd(net), 2)
+        for _ in range(4):
+            known.clear()
+            evaluate(copy.deepcopy(net), 8)
+            assert known
 
 
 def test_what_changes_within_is_found_again(observed: Observing) -> None:

@@ -41,7 +41,7 @@ def counting(observer: Observer, loop: Loop) -> Callable[..., Any]:
                 and is_grad_enabled()
             )
             if known:
-                for reference, training, momentum, trainable in loop.norms:
+                for reference, training, momentum, trainable, _ in loop.norms:
                     if (norm := reference()) is None:
                         known = False
                         break

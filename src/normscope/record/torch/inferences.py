@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LEARNED = 4  # forwards in a row that did the same
 AGAIN = 4  # one is looked into after a quarter of those before it: thirty of the first thousand
-MOST = 256  # kinds; inputs of ever new shapes are looked into
+MOST = 256  # kinds; for one more the oldest is forgotten
 
 
 class Inference(Loop):
@@ -83,8 +83,8 @@ class Inferences:
             self._kinds.pop(key, None)
             return
         if kind is None or kind.module() is not module or not _same(kind.forward, forward):
-            if kind is None and len(self._kinds) >= MOST:
-                return
+            if len(self._kinds) >= MOST:
+                del self._kinds[next(iter(self._kinds))]
             kind = self._kinds[key] = Inference(forward, module)
         kind.forward, kind.norms = forward, traits(forward.root)
         kind.streak += 1

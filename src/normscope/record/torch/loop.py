@@ -15,8 +15,8 @@ from normscope.record.torch.given import Given, nothing
 if TYPE_CHECKING:
     from normscope.record.torch.roots import Root
 
-# Of a norm layer: a reference, its mode, its momentum, and whether its scale learns.
-Traits = tuple[Callable[[], nn.Module | None], bool, Any, bool]
+# Of a norm layer: a reference, its mode, its momentum, whether its scale learns, and whether it has a running mean.
+Traits = tuple[Callable[[], nn.Module | None], bool, Any, bool, bool]
 
 
 class Loop:
@@ -47,7 +47,9 @@ class Loop:
 def traits(root: Root) -> list[Traits]:
     """What a script may change about each norm layer in the middle of a run."""
     norms = [m for x in root.layers if (m := x.module) is not None]
-    return [(ref_to(m), m.training, m.__dict__.get("momentum"), _learns(m)) for m in norms]
+    return [
+        (ref_to(m), m.training, m.__dict__.get("momentum"), _learns(m), _keeps(m)) for m in norms
+    ]
 
 
 def alike(norms: list[Traits]) -> bool:
@@ -57,10 +59,15 @@ def alike(norms: list[Traits]) -> bool:
         and norm.__dict__["training"] is training
         and norm.__dict__.get("momentum") == momentum
         and _learns(norm) is trainable
-        for reference, training, momentum, trainable in norms
+        and _keeps(norm) is keeps
+        for reference, training, momentum, trainable, keeps in norms
     )
 
 
 def _learns(norm: nn.Module) -> bool:
     scale = norm._parameters.get("weight")
     return scale is None or scale.requires_grad
+
+
+def _keeps(norm: nn.Module) -> bool:
+    return norm._buffers.get("running_mean") is not None

@@ -3,9 +3,10 @@
 
 Book-keeping in Python costs some fifty microseconds a step, which is too much of a step that takes a millisecond.
 After a few steps that each were one training forward of one model, one backward and one optimizer step, all with the same
-pattern, the next forward is taken for another one of these if everything that can be seen from outside agrees: the module,
-the calling line, mode, momentum and trainability of every norm layer, gradients being on, the shape of the input (see `counting`). Whatever differs is
-recorded in full, and a forward that no backward followed is put right as inference.
+pattern, the next forward is taken for another one of these if everything that can be seen from outside agrees (see `counting`): the
+module, the calling line, mode, momentum and trainability of every norm layer, gradients being on, the shape of the input. Whatever
+differs is recorded in full, and a forward that no backward followed is put right as inference. Forwards of other models without
+gradients may lie between: they are recorded by themselves, and tell nothing of the loop.
 """
 
 from __future__ import annotations
@@ -28,12 +29,10 @@ if TYPE_CHECKING:
 
 LEARNED = 4  # equal steps in a row
 COUNTED = 1e-5  # seconds that a counted step is charged with; measured: 6 to 9 µs
-PAUSE = 5e-2  # seconds between two looks at the purse, or MOST_STEPS, however short they are;
-MOST_STEPS = 64
-LATER = (
-    1 / 256
-)  # of all steps later: an eighth of what lies between two readings by then (see `spaced`);
-LONGEST = 0.5  # and seconds, so that what is known is written in time
+# Between two looks at the purse: so many seconds, or steps where these are very short. Later a share of all steps, an eighth of
+# what lies between two readings by then (see `spaced`), or seconds, so that what is known is written in time.
+PAUSE, MOST_STEPS = 5e-2, 64
+LATER, LONGEST = 1 / 256, 0.5
 SPACING = 4  # a step is recorded in full after a quarter of the steps before it, whatever it costs: sixteen of the first 300
 
 
