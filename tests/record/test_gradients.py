@@ -222,6 +222,34 @@ def test_the_run_is_the_same_with_samples(observed: Observing) -> None:
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
+@pytest.mark.parametrize("optimize", [torch.optim.SGD, torch.optim.LBFGS])
+def test_steps_that_compute_their_gradients_by_a_closure(
+    observed: Observing, optimize: type[torch.optim.Optimizer]
+) -> None:
+    model = Net()
+    optimizer = optimize(model.parameters(), lr=0.05)
+    found: dict[int, dict[str, tuple[float, float]]] = {}
+    with observed() as seen:
+        for step in range(1, 31):
+            x, y = batch()
+
+            def closure(x: torch.Tensor = x, y: torch.Tensor = y) -> torch.Tensor:
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(x), y)
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+            found[step] = norms_of(model)
+    steps = steps_of(seen.recording.gradients, 0)
+    assert steps[:2] == [10, 13]
+    for step in steps:
+        taken = row_at(seen.recording.gradients, step)
+        assert taken.keys() == found[step].keys()
+        for path, norms in taken.items():
+            assert norms == pytest.approx(found[step][path], rel=1e-5)
+
+
 def test_weights_that_the_script_moves_itself(observed: Observing) -> None:
     model = Net()
     expected = {}

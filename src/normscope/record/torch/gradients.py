@@ -1,7 +1,8 @@
 # pyright: basic
 """L2 norms of gradients and weights, by parameter tensor, at a few steps that lie ever further apart.
 
-Taken right before an optimizer steps, when gradients are whole, clipped and unscaled; of a model whose weights the script's own
+Taken right before an optimizer steps, when gradients are whole, clipped and unscaled, or right after a step that computes
+them itself by a closure; of a model whose weights the script's own
 lines move, after a backward pass, which of accumulated ones may be a part. Every step past the first ones costs
 one comparison; a sample launches two operations per device and waits for nothing: its numbers are read at the next flush.
 """
@@ -99,6 +100,16 @@ class GradientSeries:
                 took = (perf_counter() - began) / guess
                 self._slowness = 0.5 * self._slowness + 0.5 * took
         observer.schedule.charge(perf_counter() - began, measuring=True)
+
+    def take_late(self, optimizer: torch.optim.Optimizer) -> None:
+        """After a step of `optimizer`, from step `at` on: of one whose closure runs forward and backward within it.
+
+        The gradients are those that it stepped by, unless it writes to them; the weights are those after the step.
+        """
+        if id(optimizer) not in self._sampled and (
+            self.observer.steps.trained or self.observer.used
+        ):
+            self.take(optimizer)
 
     def take_by_hand(self, root: Root) -> None:
         """After a backward pass through a model whose weights no optimizer moves."""

@@ -63,7 +63,10 @@ class Steps:
             del self.inside[self.inside.index(id(optimizer)) :]
         if self.inside:
             self._note(optimizer)
-        elif self.observer.used:
+            return
+        if self.observer.count >= self.observer.sample_at:
+            self.observer.gradients.take_late(optimizer)
+        if self.observer.used:
             self.counted(optimizer)
         else:
             self._note(optimizer)
