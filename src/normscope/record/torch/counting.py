@@ -69,7 +69,7 @@ def counting(observer: Observer, loop: Loop) -> Callable[..., Any]:
             observer.copies.take(args, kwargs)
         observer.inside = observer.quiet = True
         try:
-            out = original(module, *args, **kwargs)
+            out = original(module, *args, **kwargs) if kwargs else original(module, *args)
         except BaseException:
             observer.open = observer.copying = False
             raise

@@ -168,13 +168,12 @@ def _hook_optimizers() -> None:
     def before(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
         if is_dynamo_compiling() or (observer := cell[0]) is None:
             return  # a step inside a compiled function is compiled as without us
-        due = observer.count >= observer.sample_at
-        if observer.used and not due and not observer.stepping:
+        if observer.used and observer.count < observer.sample_at:
             return  # the step of a counted forward: nothing of it needs to be known beforehand
         try:
             steps = observer.steps
             steps.begin(optimizer)
-            if due and steps.outermost:
+            if observer.count >= observer.sample_at and steps.outermost:
                 observer.gradients.take(optimizer)
         except Exception as error:  # noqa: BLE001
             observer.fail(error)
