@@ -25,28 +25,25 @@ class Copies:
         self._cost = 1e-4  # seconds for one, learned
         self._forward: Forward | None = None
 
-    def due(self, template: Forward, step: int, before: int) -> bool:
-        """Whether the next input is to be copied: one of a step up to `before` is wanted, and affordable where it is not needed."""
-        kept, root = self.observer.kept, template.root
-        if kept.next_due(root) > before:
-            return False
-        if kept.lacks(root, step) or self.observer.schedule.affords_batch(self._cost, step):
-            return True
-        kept.skip(root, step)
-        return False
+    def next(self, template: Forward, step: int) -> float:
+        """The first step, `step` or later, whose input is to be copied; infinite when none is wanted."""
+        kept, schedule, root = self.observer.kept, self.observer.schedule, template.root
+        if (
+            kept.due(root, step)
+            and not kept.lacks(root, step)
+            and not schedule.affords_batch(self._cost, step)
+        ):
+            kept.skip(root, step)
+        return kept.next_due(root)
 
     @guarded
     def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before a counted forward, which may change its input in place."""
-        observer, step, template = (
-            self.observer,
-            self.observer.count,
-            self.observer.routine.template,
-        )
+        observer, template = self.observer, self.observer.routine.template
         observer.copy = False
         if template is None:
             return
-        root = template.root
+        root, step = template.root, observer.count
         began = perf_counter()
         batch = observer.kept.copy(root, args, kwargs, step)
         if batch is not None:
@@ -62,20 +59,19 @@ class Copies:
         if not self.observer.copying or forward is None:
             return
         began = perf_counter()
-        forward.ended = True
         tensors = [out] if type(out) is torch.Tensor else list(tensors_of(out))[:8]
         roles.note_outputs(forward, tensors, alone=len(self.observer.registry.roots) == 1)
         self.observer.losses.awaiting = forward
         self._charge(perf_counter() - began)
 
-    def done(self) -> None:
-        """The step is over, maybe others as well, or it will not be the forward's: keep its input where a backward used it."""
+    def done(self, *, used: bool) -> None:
+        """The step is over, or will not be the forward's: keep its input where a backward used it."""
         observer, forward = self.observer, self._forward
-        if forward is None:
+        if not observer.copying or forward is None:
             return
         began = perf_counter()
         observer.copying, self._forward = False, None
-        if forward.ended and (observer.count > forward.step or observer.used):
+        if used:
             observer.backwards.keep(forward)
         if observer.losses.awaiting is forward:
             observer.losses.awaiting = None

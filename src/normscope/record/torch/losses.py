@@ -36,7 +36,7 @@ class Losses:
             return
         if not torch.is_grad_enabled():
             targets.note_score(x, observer.registry.roots, observer.moment)
-        forward, self.awaiting, observer.copying = self.awaiting, None, False
+        forward, self.awaiting = self.awaiting, None
         if forward is not None and forward.kept is not None and x.requires_grad:
             targets.note_target(forward, name, x, target, args, kwargs)
 

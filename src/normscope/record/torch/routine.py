@@ -21,7 +21,6 @@ from torch import Tensor, is_grad_enabled
 from normscope.record.recording import Span
 from normscope.record.schedule import spaced
 from normscope.record.timeline import Forward
-from normscope.record.torch.batches import SPACING as BATCHES
 from normscope.record.torch.counting import counting
 from normscope.record.torch.loop import Loop, traits
 
@@ -117,7 +116,7 @@ class Routine:
         A look takes twenty microseconds, so that short steps share one.
         """
         observer, now = self.observer, perf_counter()
-        observer.copies.done()
+        observer.copies.done(used=True)
         if not self.active or self.template is None:
             return
         self._charge()
@@ -128,6 +127,8 @@ class Routine:
         if wanted or (count >= self._surely and observer.schedule.budget > 0):
             wanted, self._surely = True, count + max(1, count // SPACING)
         observer.full = wanted
+        copy_at = observer.copies.next(self.template, count)
+        observer.copy = count >= copy_at
         before, then = self._looked
         self._looked = (count, now)
         steps = 1.0
@@ -135,10 +136,7 @@ class Routine:
             step = max(now - then, 1e-9) / (count - before)  # in seconds
             steps = max(1.0, min(PAUSE / step, MOST_STEPS), min(LATER * count, LONGEST / step))
         look_at = min(count + int(steps), observer.after_step.facts_at)
-        # A batch that is due before the next look is copied now; then the next look is when the one after it is due.
-        observer.copy = observer.copies.due(self.template, count, look_at)
-        if observer.copy:
-            look_at = min(look_at, count + max(1, count // BATCHES))
+        look_at = int(min(look_at, max(copy_at, count + 1)))  # `copy_at` may be infinite
         look_at = min(look_at, self._surely) if self._surely > count else look_at
         observer.look_at = look_at if observer.limit is None else min(look_at, observer.limit)
 
@@ -181,7 +179,7 @@ class Routine:
         """The loop does something else: put right what was counted, and learn anew."""
         self.settle()
         observer = self.observer
-        observer.copies.done()
+        observer.copies.done(used=observer.used)
         if observer.open and self.template is not None:
             t = self.template
             forward = Forward(t.root, t.training, observer.count, observer.activity, t.site)
