@@ -167,6 +167,18 @@ def test_a_step_that_raised_does_not_stay_open(observed: Observing) -> None:
     assert run.recording.steps == 2
 
 
+def test_a_step_that_raised_does_not_hide_those_of_another_optimizer(observed: Observing) -> None:
+    def closure() -> torch.Tensor:
+        raise ValueError("no loss")
+
+    with observed() as run:
+        net = Net()
+        with pytest.raises(ValueError, match="no loss"):
+            torch.optim.LBFGS(net.parameters()).step(closure)
+        train(net, sgd(net), 3)
+    assert run.recording.steps == 3
+
+
 def test_loss_and_learning_rate(observed: Observing) -> None:
     losses, rates = [], []
     with observed() as run:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+from sys import _getframe
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,9 +53,10 @@ class Steps:
         return len(self.inside) == 1
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
-        if id(optimizer) in self.inside:
-            # A step that raised never ended: what stands above it is gone as well.
-            del self.inside[self.inside.index(id(optimizer)) :]
+        if self.inside:
+            # A step that raised never ended, and its optimizer may never step again.
+            running = _running(type(optimizer).step)
+            self.inside[:] = [i for i in self.inside if i in running and i != id(optimizer)]
         self.inside.append(id(optimizer))
 
     def end(self, optimizer: torch.optim.Optimizer) -> None:
@@ -154,6 +156,16 @@ class Steps:
             if "functional" not in self.names:
                 self.names.append("functional")
             self.step(None)
+
+
+def _running(step: Any) -> set[int]:
+    """Ids of the optimizers whose steps are on the stack: all pass through one wrapper of PyTorch's, as `step` is."""
+    code, frame, found = getattr(step, "__code__", None), _getframe(1), set[int]()
+    while frame is not None:
+        if frame.f_code is code:
+            found.add(id(frame.f_locals.get("self")))
+        frame = frame.f_back
+    return found
 
 
 def _decay(group: dict[str, Any]) -> float:
